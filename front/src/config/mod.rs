@@ -1,0 +1,294 @@
+//! Configuration as plain data, one small struct a concern.
+//!
+//! Everything else in the front takes its settings from here and never from the environment, a file or a flag. The
+//! readers (file, environment, flags) live beside this file and report every error at once; nothing here opens a
+//! connection or a file.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Method;
+use tempest_protocol::{Keys, QueueName};
+
+mod redis_url;
+pub use redis_url::{RedisAddress, RedisUrl, Secret};
+
+/// All settings of one process.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Redis and the names used in it.
+    pub redis: Redis,
+    /// The listeners.
+    pub front: Front,
+    /// Every limit of the request path.
+    pub limits: Limits,
+    /// Browser channels.
+    pub channels: Channels,
+    /// Routes; the first that matches wins.
+    pub routes: Vec<Route>,
+    /// Workers that `tempest up` starts.
+    pub workers: Vec<Worker>,
+    /// Logs.
+    pub log: Log,
+    /// The folder of the configuration file, or the working folder: what relative paths are relative to.
+    pub base: PathBuf,
+}
+
+/// Redis and the names used in it.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    /// None: `tempest up` starts a private server, `tempest front` uses `redis://127.0.0.1:6379`.
+    pub url: Option<RedisUrl>,
+    /// What every key begins with.
+    pub keys: Keys,
+    /// A server that leaves a PING or a command unanswered this long is taken for stalled.
+    pub stall: Duration,
+    /// How long a request waits for a lost connection to come back before it is refused.
+    pub patience: Duration,
+    /// Where the private Redis keeps its data and its log.
+    pub dir: Option<PathBuf>,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// An address and port; port 0 takes a free one.
+    Tcp(SocketAddr),
+}
+
+/// The listeners and the reactors behind them.
+#[derive(Clone, Debug)]
+pub struct Front {
+    /// For browsers.
+    pub listen: Vec<Listen>,
+    /// For operators; None: no admin listener.
+    pub admin: Option<Listen>,
+    /// Event loops, each on a thread of its own.
+    pub reactors: usize,
+    /// How long a drain waits for requests in flight.
+    pub grace: Duration,
+}
+
+/// Every limit of the request path.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections in all; further ones are answered 503 and closed.
+    pub connections: usize,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Header fields of a request.
+    pub headers: usize,
+    /// Time from a connection's first byte, or the last answer, to a whole head.
+    pub head_time: Duration,
+    /// Time an idle keep-alive connection is kept.
+    pub idle_time: Duration,
+    /// Time without any byte of a body.
+    pub body_time: Duration,
+    /// Bytes of request bodies held in one process.
+    pub body_memory: usize,
+    /// Requests that wait for an answer in one process.
+    pub pending: usize,
+    /// Bytes of one answer message.
+    pub answer_bytes: usize,
+    /// Bytes of a streamed answer held for a client that reads slowly, and of messages that came out of order.
+    pub answer_buffer: usize,
+    /// Messages of a streamed answer held because an earlier one is missing.
+    pub answer_reorder: usize,
+    /// Jobs in one queue; beyond it requests are refused.
+    pub queue_depth: u64,
+    /// The list is searched for the job of a client that left only up to this depth.
+    pub withdraw_depth: u64,
+    /// Bytes in the buffer towards Redis; beyond it requests are refused.
+    pub outgoing_bytes: usize,
+}
+
+/// Browser channels.
+#[derive(Clone, Debug)]
+pub struct Channels {
+    /// Patterns (`*` any text, `?` one character) of the channels that anybody may read.
+    pub public: Vec<Pattern>,
+    /// What a browser's channel name is prefixed with in Redis.
+    pub prefix: String,
+    /// Origins allowed to read across origins; `*` allows all.
+    pub cors: Vec<String>,
+    /// Rules by pattern; the first that matches wins.
+    pub rules: Vec<ChannelRule>,
+    /// Time between comments on a quiet stream.
+    pub heartbeat: Duration,
+    /// What `retry:` tells an EventSource.
+    pub retry: Duration,
+    /// Bytes that wait for one reader; beyond it the reader is disconnected.
+    pub buffer_bytes: usize,
+    /// Messages that wait for one reader; beyond it the reader is disconnected.
+    pub buffer_messages: usize,
+    /// Streams in one process; further ones are answered 503.
+    pub streams: usize,
+    /// Channels subscribed by one process; further ones are answered 503.
+    pub channels: usize,
+    /// Bytes of a channel's name.
+    pub name_bytes: usize,
+    /// How long a new stream waits for Redis.
+    pub subscribe_time: Duration,
+}
+
+/// What holds for the channels that a pattern matches.
+#[derive(Clone, Debug)]
+pub struct ChannelRule {
+    /// Which channels.
+    pub pattern: Pattern,
+    /// `["$unsubscribe"]` ends the streams.
+    pub control: bool,
+    /// Payloads of array form are read as events; false: everything is text.
+    pub array_form: bool,
+}
+
+/// A pattern over names: `*` is any text, `?` one character, everything else itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Takes the pattern as written.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The pattern as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// True where the whole of `name` matches. Linear in both lengths' product at worst, without recursion.
+    pub fn matches(&self, name: &str) -> bool {
+        let (pattern, name): (Vec<char>, Vec<char>) = (self.0.chars().collect(), name.chars().collect());
+        let (mut p, mut n) = (0, 0);
+        let mut star = None;
+        while n < name.len() {
+            match pattern.get(p) {
+                Some('*') => {
+                    star = Some((p, n));
+                    p += 1;
+                }
+                Some(&c) if c == '?' || c == name[n] => {
+                    p += 1;
+                    n += 1;
+                }
+                _ => {
+                    let Some((star_p, star_n)) = star else { return false };
+                    star = Some((star_p, star_n + 1));
+                    p = star_p + 1;
+                    n = star_n + 1;
+                }
+            }
+        }
+        pattern[p..].iter().all(|&c| c == '*')
+    }
+}
+
+/// One route.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Which paths.
+    pub path: PathPattern,
+    /// Which methods; None: all.
+    pub methods: Option<Vec<Method>>,
+    /// Which host (without port, any case); None: all.
+    pub host: Option<String>,
+    /// What happens.
+    pub kind: RouteKind,
+}
+
+/// What a route does with a request.
+#[derive(Clone, Debug)]
+pub enum RouteKind {
+    /// To a queue, answered by a worker.
+    Queue {
+        /// The queue.
+        queue: QueueName,
+        /// From the request's arrival to the answer's first message.
+        timeout: Duration,
+        /// Largest body in bytes.
+        body_limit: usize,
+    },
+    /// A stream of the channel named by the path's `{channel…}` part.
+    Subscribe,
+    /// A static folder.
+    Files {
+        /// The folder, absolute.
+        dir: PathBuf,
+    },
+}
+
+/// A path pattern in parts: `/a/{x}/{rest...}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPattern {
+    /// As written.
+    pub text: String,
+    /// The segments between slashes.
+    pub segments: Vec<Segment>,
+}
+
+/// One segment of a path pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// This text.
+    Literal(String),
+    /// Any one segment.
+    One(String),
+    /// All that is left, slashes included, possibly nothing; only at the end.
+    Rest(String),
+}
+
+/// Workers of one kind.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    /// The name in the configuration.
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// How many processes.
+    pub processes: usize,
+    /// The queue they are told to serve.
+    pub queue: QueueName,
+    /// A program (found on PATH, or a path relative to the configuration) without which they are left out.
+    pub needs: Option<String>,
+    /// Additional environment.
+    pub env: Vec<(String, String)>,
+    /// Working folder, absolute.
+    pub dir: PathBuf,
+    /// From SIGTERM to SIGKILL.
+    pub stop_time: Duration,
+}
+
+/// Logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The access log.
+    pub access: AccessLog,
+    /// The format of everything else.
+    pub format: LogFormat,
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or a filter of tracing-subscriber.
+    pub level: String,
+}
+
+/// The access log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// None.
+    Off,
+    /// Apache's combined format.
+    Combined,
+    /// A JSON object a line.
+    Json,
+}
+
+/// The format of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON lines elsewhere.
+    Auto,
+    /// Text.
+    Text,
+    /// JSON lines.
+    Json,
+}

@@ -1,0 +1,269 @@
+//! Jobs: what the front writes and a worker reads.
+//!
+//! One line of JSON, a line feed, the raw body. The first six fields come in a fixed order so that a shell script
+//! can cut them out with an expression anchored at the start. The writer appends to the caller's buffer and never
+//! builds a tree; the reader keeps the body as a slice of the message. No I/O, no HTTP types.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+use crate::json::{write_json_string, write_latin1_escaped, write_number};
+
+/// The facts that the front states about a request; headers and body follow through [`JobWriter`].
+#[derive(Clone, Copy, Debug)]
+pub struct JobHead<'a> {
+    /// Request id, unique among all fronts.
+    pub id: &'a str,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// Milliseconds since the epoch by the clock of Redis.
+    pub deadline: u64,
+    /// What was left of the deadline when the job was written, in milliseconds.
+    pub timeout_ms: u64,
+    /// Where answers go (`tempest:@<reactor>`).
+    pub reply_to: &'a str,
+    /// The queue's name without prefix.
+    pub queue: &'a str,
+    /// The method as sent.
+    pub method: &'a str,
+    /// The path, percent-encoding untouched.
+    pub path: &'a str,
+    /// None: no `?`; an empty text: a bare `?`.
+    pub query: Option<&'a str>,
+    /// The host the client named, if any.
+    pub host: Option<&'a str>,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// HTTP version: `1.0`, `1.1`, `2`.
+    pub http: &'a str,
+    /// The client's address as `ip:port`.
+    pub peer: &'a str,
+    /// The address it reached, as `ip:port`.
+    pub server: &'a str,
+    /// When the front wrote the job, in milliseconds since the epoch by the clock of Redis.
+    pub enqueued: u64,
+}
+
+/// Writes one job message in a fixed order: head, then headers, then body.
+pub struct JobWriter<'o> {
+    out: &'o mut Vec<u8>,
+    headers: usize,
+}
+
+impl<'o> JobWriter<'o> {
+    /// Appends the head to `out`.
+    pub fn new(out: &'o mut Vec<u8>, head: &JobHead<'_>) -> Self {
+        out.extend_from_slice(b"{\"v\":1");
+        text(out, "id", head.id);
+        number(out, "attempt", head.attempt.into());
+        number(out, "deadline", head.deadline);
+        number(out, "timeout_ms", head.timeout_ms);
+        text(out, "reply_to", head.reply_to);
+        text(out, "queue", head.queue);
+        text(out, "action", "http");
+        text(out, "method", head.method);
+        text(out, "path", head.path);
+        optional(out, "query", head.query);
+        optional(out, "host", head.host);
+        text(out, "scheme", head.scheme);
+        text(out, "http", head.http);
+        text(out, "peer", head.peer);
+        text(out, "server", head.server);
+        number(out, "enqueued", head.enqueued);
+        out.extend_from_slice(b",\"headers\":{");
+        Self { out, headers: 0 }
+    }
+
+    /// Appends one header; call it once a name. Several values are joined by `, `, cookies by `; ` (RFC 9110, 5.3;
+    /// RFC 6265, 5.4).
+    pub fn header<'v>(&mut self, name: &str, values: impl Iterator<Item = &'v [u8]>) {
+        if self.headers > 0 {
+            self.out.push(b',');
+        }
+        self.headers += 1;
+        write_json_string(self.out, name);
+        self.out.extend_from_slice(b":\"");
+        let joint: &[u8] = if name == "cookie" { b"; " } else { b", " };
+        for (at, value) in values.enumerate() {
+            if at > 0 {
+                self.out.extend_from_slice(joint);
+            }
+            write_latin1_escaped(self.out, value);
+        }
+        self.out.push(b'"');
+    }
+
+    /// Ends the message with its body.
+    pub fn finish(self, body: &[u8]) {
+        self.out.extend_from_slice(b"}}\n");
+        self.out.extend_from_slice(body);
+    }
+}
+
+fn key(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn text(out: &mut Vec<u8>, name: &str, value: &str) {
+    key(out, name);
+    write_json_string(out, value);
+}
+
+fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+    key(out, name);
+    write_number(out, value);
+}
+
+fn optional(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+    match value {
+        Some(value) => text(out, name, value),
+        None => {
+            key(out, name);
+            out.extend_from_slice(b"null");
+        }
+    }
+}
+
+/// A job as a worker sees it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Job {
+    /// Version of the contract.
+    pub v: u64,
+    /// Request id.
+    pub id: String,
+    /// 1 for the first try.
+    pub attempt: u32,
+    /// Milliseconds since the epoch by the clock of Redis; 0: none.
+    pub deadline: u64,
+    /// What was left of the deadline when the job was written, in milliseconds; 0: no deadline.
+    pub timeout_ms: u64,
+    /// Where answers go; None: nobody waits.
+    pub reply_to: Option<String>,
+    /// The queue's name.
+    pub queue: String,
+    /// `http`, or an application's own.
+    pub action: String,
+    /// The method as sent.
+    pub method: String,
+    /// The path, percent-encoding untouched.
+    pub path: String,
+    /// None: no `?`; an empty text: a bare `?`.
+    pub query: Option<String>,
+    /// The host the client named.
+    pub host: Option<String>,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// HTTP version.
+    pub http: String,
+    /// The client's address.
+    pub peer: String,
+    /// The address it reached.
+    pub server: String,
+    /// Headers by lower-case name.
+    pub headers: BTreeMap<String, String>,
+    /// When the front wrote the job.
+    pub enqueued: u64,
+    /// What followed the first line feed.
+    #[serde(skip)]
+    pub body: Bytes,
+}
+
+/// Why a message is not a job of this version.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The first line is not the JSON object of a job.
+    #[error("the first line is not a job: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The job has no id or an empty one.
+    #[error("the job has no id")]
+    NoId,
+    /// Written by a later version of the contract.
+    #[error("the job is of version {0}, this worker speaks {version}", version = crate::VERSION)]
+    Version(u64),
+}
+
+/// Reads a job; its body shares the message's memory.
+pub fn decode_job(message: &Bytes) -> Result<Job, JobError> {
+    let (head, body) = match memchr::memchr(b'\n', message) {
+        Some(at) => (&message[..at], message.slice(at + 1..)),
+        None => (&message[..], Bytes::new()),
+    };
+    let mut job: Job = serde_json::from_slice(head)?;
+    if job.id.is_empty() {
+        return Err(JobError::NoId);
+    }
+    if job.v != crate::VERSION {
+        return Err(JobError::Version(job.v));
+    }
+    job.body = body;
+    Ok(job)
+}
+
+impl Job {
+    /// A header's value by lower-case name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The body as text, invalid UTF-8 replaced.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head() -> JobHead<'static> {
+        JobHead {
+            id: "f.0-1",
+            attempt: 1,
+            deadline: 1_795_000_030_000,
+            timeout_ms: 30_000,
+            reply_to: "tempest:@f.0",
+            queue: "web",
+            method: "POST",
+            path: "/a%20b/\"id\":\"x\"",
+            query: Some(""),
+            host: None,
+            scheme: "http",
+            http: "1.1",
+            peer: "127.0.0.1:5000",
+            server: "127.0.0.1:1337",
+            enqueued: 1_795_000_000_000,
+        }
+    }
+
+    #[test]
+    fn a_written_job_reads_back() {
+        let mut out = Vec::new();
+        let mut writer = JobWriter::new(&mut out, &head());
+        writer.header("accept", [b"a/b".as_slice(), b"c/d"].into_iter());
+        writer.header("cookie", [b"a=1".as_slice(), b"b=2"].into_iter());
+        writer.header("x-latin", [b"caf\xe9".as_slice()].into_iter());
+        writer.finish(b"line\nline\0\xff");
+        let job = decode_job(&Bytes::from(out)).expect("a job");
+        assert_eq!(job.path, head().path);
+        assert_eq!((job.query.as_deref(), job.host), (Some(""), None));
+        assert_eq!(job.headers["accept"], "a/b, c/d");
+        assert_eq!(job.headers["cookie"], "a=1; b=2");
+        assert_eq!(job.headers["x-latin"], "caf\u{e9}");
+        assert_eq!(&job.body[..], b"line\nline\0\xff");
+    }
+
+    #[test]
+    fn the_first_six_fields_come_in_the_promised_order() {
+        let mut out = Vec::new();
+        JobWriter::new(&mut out, &head()).finish(b"");
+        let start = br#"{"v":1,"id":"f.0-1","attempt":1,"deadline":1795000030000,"timeout_ms":30000,"reply_to":"tempest:@f.0","#;
+        assert!(out.starts_with(start), "{}", String::from_utf8_lossy(&out));
+        assert!(out.ends_with(b"\n"));
+    }
+}

@@ -1,0 +1,24 @@
+//! The wire contract between the front and its workers: names, messages and their codec.
+//!
+//! Both sides depend on this crate and on nothing of each other, so a change of the format is a change here, in
+//! `protocol.md` and in the golden vectors, and nowhere else. It must not do I/O, know Redis commands or HTTP
+//! libraries, or keep state.
+
+mod answer;
+mod event;
+mod job;
+mod json;
+mod names;
+
+pub use answer::{Answer, AnswerHead, Decoded, Headers, Reason, Rejected, decode_answer, encode_answer};
+pub use event::{Event, Payload, decode_payload, encode_payload, frame_sse};
+pub use job::{Job, JobError, JobHead, JobWriter, decode_job};
+pub use json::write_json_string;
+pub use names::{Keys, NameError, QueueName};
+
+/// The version of the contract that this crate speaks (field `v` of a job).
+pub const VERSION: u64 = 1;
+/// Largest answer message in bytes that a worker may send unless the front is configured otherwise.
+pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// Size in bytes at which an SDK cuts a streamed body into messages.
+pub const STREAM_CUT_BYTES: usize = 64 * 1024;

@@ -1,0 +1,144 @@
+//! Names and the Redis keys derived from them: the one place that spells a key.
+//!
+//! A key of a queue carries the whole name of the job list as a Redis Cluster hash tag, so all keys of one queue
+//! share a slot. This module must not know what is stored under a key.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// A queue's name: `[a-z0-9][a-z0-9_.-]{0,62}`, not ending in `.<digits>` (kept for shards).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueName(Arc<str>);
+
+/// Why a name was refused; its text says what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// A character, the length or the first character is outside the rule.
+    #[error("`{0}` is not a queue name: use 1 to 63 of a-z 0-9 _ . - and begin with a letter or digit")]
+    Shape(String),
+    /// The ending `.<digits>` names a shard of a queue.
+    #[error("`{0}` is not a queue name: an ending of a dot and digits is kept for shards")]
+    Shard(String),
+}
+
+impl QueueName {
+    /// Checks the rule above.
+    pub fn new(name: &str) -> Result<Self, NameError> {
+        let bytes = name.as_bytes();
+        let first_ok = bytes.first().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let allowed = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-');
+        if !first_ok || bytes.len() > 63 || !bytes.iter().all(allowed) {
+            return Err(NameError::Shape(name.to_owned()));
+        }
+        match name.rsplit_once('.') {
+            Some((_, end)) if !end.is_empty() && end.bytes().all(|b| b.is_ascii_digit()) => {
+                Err(NameError::Shard(name.to_owned()))
+            }
+            _ => Ok(Self(name.into())),
+        }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Spells every key under one prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keys {
+    prefix: Arc<str>,
+}
+
+impl Keys {
+    /// `prefix` is `tempest` unless configured; it must not contain `{`, `}` or white space.
+    pub fn new(prefix: &str) -> Self {
+        Self { prefix: prefix.into() }
+    }
+
+    /// The prefix itself.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// `tempest:web`: the list of jobs.
+    pub fn queue(&self, queue: &str) -> String {
+        format!("{}:{queue}", self.prefix)
+    }
+
+    /// `{tempest:web}:workers`: sorted set of worker ids by their last beat in ms.
+    pub fn workers(&self, queue: &str) -> String {
+        format!("{{{}:{queue}}}:workers", self.prefix)
+    }
+
+    /// `{tempest:web}:worker:<id>`: one worker's record, a JSON string that expires.
+    pub fn worker(&self, queue: &str, worker: &str) -> String {
+        format!("{{{}:{queue}}}:worker:{worker}", self.prefix)
+    }
+
+    /// `tempest:@<reactor>`: the list, and the channel, on which one reactor is answered.
+    pub fn reactor(&self, reactor: &str) -> String {
+        format!("{}:@{reactor}", self.prefix)
+    }
+
+    /// `tempest:@fronts`: sorted set of reactor ids by their last beat in ms.
+    pub fn fronts(&self) -> String {
+        format!("{}:@fronts", self.prefix)
+    }
+
+    /// `tempest:@front:<front>`: one front's record, a JSON string that expires.
+    pub fn front(&self, front: &str) -> String {
+        format!("{}:@front:{front}", self.prefix)
+    }
+
+    /// `tempest:@queues`: sorted set of queue names by when they were last announced, in ms.
+    pub fn queues(&self) -> String {
+        format!("{}:@queues", self.prefix)
+    }
+
+    /// True where an answer may be sent: under `<prefix>:@` and nowhere else, so that a forged job cannot make a
+    /// worker write to any key.
+    pub fn is_reply_to(&self, key: &str) -> bool {
+        key.strip_prefix(&*self.prefix).is_some_and(|rest| rest.starts_with(":@"))
+    }
+
+    /// Splits the full key of a job list into prefix and queue (`tempest:web`); queue names hold no colon.
+    pub fn split_queue_key(key: &str) -> Option<(Self, QueueName)> {
+        let (prefix, queue) = key.rsplit_once(':')?;
+        (!prefix.is_empty()).then(|| QueueName::new(queue).ok()).flatten().map(|queue| (Self::new(prefix), queue))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queue_names_follow_the_rule() {
+        for good in ["web", "a", "0", "mail.high-prio_2", "web.v2", "a.1b", &"a".repeat(63)] {
+            assert!(QueueName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "Web", "@fronts", "-a", "a:b", "a b", "ü", "web.0", "a.12", &"a".repeat(64)] {
+            assert!(QueueName::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_are_spelled_as_the_contract_says() {
+        let keys = Keys::new("tempest");
+        assert_eq!(keys.queue("web"), "tempest:web");
+        assert_eq!(keys.worker("web", "w1"), "{tempest:web}:worker:w1");
+        assert!(keys.is_reply_to("tempest:@abc.0"));
+        assert!(!keys.is_reply_to("tempest:web"));
+        assert!(!keys.is_reply_to("other:@abc.0"));
+        let (keys, queue) = Keys::split_queue_key("my:app:web").expect("a queue key");
+        assert_eq!((keys.prefix(), queue.as_str()), ("my:app", "web"));
+        assert!(Keys::split_queue_key("web").is_none());
+    }
+}
