@@ -1,1 +1,3 @@
 //! The front.
+pub mod config;
+pub mod telemetry;

@@ -1,0 +1,10 @@
+//! What the front tells its operators: metrics and logs.
+//!
+//! Everything here is written to from the request path, so nothing here may block, wait for a disk or take a lock that
+//! another thread holds for long. It must not know what the numbers mean to a request.
+
+mod kinds;
+pub mod metrics;
+
+pub use kinds::{Counter, Gauge, Histogram, Label, ReasonCounter, StatusCounter};
+pub use metrics::{AnswerOutcome, Description, Metrics, Refusal, StreamDrop};
