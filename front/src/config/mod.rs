@@ -12,7 +12,7 @@ use http::Method;
 use tempest_protocol::{Keys, QueueName};
 
 mod redis_url;
-pub use redis_url::{RedisAddress, RedisUrl, Secret};
+pub use redis_url::{RedisAddress, RedisUrl, RedisUrlError, Secret};
 
 /// All settings of one process.
 #[derive(Clone, Debug)]
