@@ -11,10 +11,12 @@ use toml::de::DeTable;
 use super::options::{ALL, CONFIG, Setting};
 use super::problem::{Collector, Problem, Problems};
 use super::section::{Override, Section, Source};
-use super::{Config, Listen, Pattern, RedisUrl, RouteKind, file};
+use super::{Config, Listen, Pattern, RedisUrl, RedisUrlError, RouteKind, file};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "tempest.toml";
+/// Where workers find the address of their Redis.
+const WORKER_URL: &str = "REDIS_URL";
 
 /// For which command a configuration is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,9 @@ pub enum Mode {
     Up,
     /// The front alone: no URL means the usual local one, and nothing is public unless it is said to be.
     Front,
+    /// A command that talks to a running front through its Redis: no URL means `REDIS_URL`, so that it works
+    /// unchanged where workers run; without that the command has to look for a run on this machine.
+    Client,
 }
 
 /// What the command line gave.
@@ -62,6 +67,9 @@ pub fn load(
     let path = file.map(|(_, path)| path);
     let base = path.as_deref().and_then(Path::parent).unwrap_or(folder);
     let mut config = parse(&name, &text, overrides, base)?;
+    if mode == Mode::Client && config.redis.url.is_none() {
+        config.redis.url = worker_url(env)?;
+    }
     let notices = assume(mode, &mut config, path.is_some());
     Ok(Loaded { config, file: path, notices })
 }
@@ -131,9 +139,20 @@ fn read_text(name: &str, path: &Path) -> Result<String, Problems> {
     })
 }
 
+fn worker_url(env: &dyn Fn(&str) -> Option<String>) -> Result<Option<RedisUrl>, Problems> {
+    let Some(text) = env(WORKER_URL).filter(|text| !text.is_empty()) else { return Ok(None) };
+    text.parse().map(Some).map_err(|error: RedisUrlError| {
+        let (place, message) = (WORKER_URL.to_owned(), error.to_string());
+        Problems(vec![Problem { place, setting: String::new(), message }])
+    })
+}
+
 /// Fills in what depends on the command, and says so.
 fn assume(mode: Mode, config: &mut Config, has_file: bool) -> Vec<String> {
     let mut notices = Vec::new();
+    if mode == Mode::Client {
+        return notices;
+    }
     if mode == Mode::Front && config.redis.url.is_none() {
         config.redis.url = Some(RedisUrl::tcp("127.0.0.1", 6379));
     }

@@ -328,3 +328,24 @@ fn the_front_alone_has_a_redis_by_default() {
     let url = |mode| load_with(mode, &[], &[], &empty).expect("a good configuration").config.redis.url;
     assert_eq!((url(Mode::Up), url(Mode::Front)), (None, Some(RedisUrl::tcp("127.0.0.1", 6379))));
 }
+
+#[test]
+fn clients_take_the_url_of_a_worker() {
+    let empty = std::env::temp_dir().join("tempest-config-no-such-folder");
+    let url = |mode, given: &[(&str, &str)], env: &[(&str, &str)]| {
+        let loaded = load_with(mode, given, env, &empty).expect("a good configuration");
+        loaded.config.redis.url.map(|url| url.to_string())
+    };
+    let worker = [("REDIS_URL", "redis://worker")];
+    let both = [("REDIS_URL", "redis://worker"), ("TEMPEST_REDIS", "redis://own")];
+    assert_eq!(url(Mode::Client, &[], &worker).as_deref(), Some("redis://worker:6379/0"));
+    assert_eq!(url(Mode::Client, &[], &both).as_deref(), Some("redis://own:6379/0"));
+    assert_eq!(url(Mode::Client, &[("redis", "redis://flag")], &both).as_deref(), Some("redis://flag:6379/0"));
+    assert_eq!(url(Mode::Client, &[], &[]), None);
+    let folder = Folder::with("client", "[redis]\nurl = \"redis://file\"");
+    let loaded = load_with(Mode::Client, &[], &worker, &folder.0).expect("a good configuration");
+    assert_eq!(loaded.config.redis.url, Some(RedisUrl::tcp("file", 6379)));
+    let wrong = load_with(Mode::Client, &[], &[("REDIS_URL", "hunter2")], &empty).expect_err("no URL").to_string();
+    assert!(wrong.starts_with("REDIS_URL: expected a URL") && !wrong.contains("hunter2"), "{wrong}");
+    assert_eq!(url(Mode::Up, &[], &worker), None, "nothing but its own settings decides where `up` keeps data");
+}
