@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::Limits;
-use crate::http::{Activity, Body, Context, Detach, Peer, early_response, handle, log_request};
+use crate::http::{Activity, Body, Context, Detach, Peer, early_response, handle};
 use crate::hub;
 use crate::lifecycle::Phase;
 
@@ -43,7 +43,7 @@ impl Connections {
     /// Serves one socket until its end; streams go on in a task of their own, which holds `guard` then.
     pub async fn serve<G: 'static>(&self, context: Rc<Context>, socket: TcpStream, guard: G) {
         let (Ok(address), Ok(server)) = (socket.peer_addr(), socket.local_addr()) else { return };
-        let peer = Peer::new(address.to_string(), server.to_string());
+        let peer = Peer::new(address, server);
         self.0.borrow_mut().push(Rc::downgrade(&peer));
         let ended = drive(&context, &peer, socket).await;
         match ended {
@@ -171,9 +171,11 @@ fn listen(peer: &Peer, cx: &TaskContext<'_>) {
 }
 
 async fn stream<G>(socket: TcpStream, detach: Detach, guard: G) {
-    let Detach { seat, opening, entry } = detach;
+    let Detach { seat, opening, id, entry } = detach;
     let ended = hub::serve(socket, seat, opening).await;
-    log_request(&entry, StatusCode::OK.as_u16(), ended.bytes);
+    if let Some(entry) = entry {
+        entry.write(&id, StatusCode::OK.as_u16(), ended.bytes);
+    }
     drop(guard);
 }
 

@@ -16,5 +16,6 @@ pub mod lifecycle;
 pub mod queue;
 pub mod reactor;
 pub mod registry;
+pub mod run;
 pub mod server;
 pub mod telemetry;

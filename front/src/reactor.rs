@@ -24,7 +24,7 @@ use crate::ident::{FrontId, ReactorId};
 use crate::lifecycle::{Life, Phase};
 use crate::queue::Dispatch;
 use crate::registry::Registry;
-use crate::telemetry::{Metrics, Problems};
+use crate::telemetry::{AccessLog, Metrics, Problems};
 
 /// Time for the last command of an orderly end.
 const SIGN_OFF: Duration = Duration::from_millis(200);
@@ -39,6 +39,8 @@ pub struct Shared {
     pub front: FrontId,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The access log.
+    pub access: AccessLog,
     /// What went wrong lately.
     pub problems: Arc<Problems>,
     /// Streams and channels.
@@ -162,7 +164,8 @@ impl Reactor {
         let totals = Arc::clone(&shared.totals);
         let hub = Hub::new(Rc::clone(&broker), config.channels.clone(), totals, Arc::clone(&metrics));
         let body_memory = Arc::clone(&shared.body_memory);
-        let context = Context { config, router, dispatch, hub, metrics, body_memory, life: life.clone() };
+        let access = shared.access.clone();
+        let context = Context { config, router, dispatch, hub, metrics, body_memory, access, life: life.clone() };
         let (connections, serving) = (Rc::default(), Rc::default());
         Self { context: Rc::new(context), broker, connections, serving }
     }

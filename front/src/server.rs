@@ -21,7 +21,7 @@ use crate::ident::FrontId;
 use crate::lifecycle::{Life, Lifecycle, Phase, PhaseSetter};
 use crate::reactor::{self, Handle, Shared};
 use crate::registry::wall_ms;
-use crate::telemetry::{Metrics, Problems, Refusal};
+use crate::telemetry::{AccessLog, Metrics, Problems, Refusal};
 
 /// Connections that the kernel holds while none is accepted.
 const BACKLOG: i32 = 1024;
@@ -57,7 +57,9 @@ pub struct View {
 }
 
 /// Starts a front; returns once it listens. Connecting to Redis goes on behind it.
-pub fn start(config: Arc<Config>, redis: RedisUrl, metrics: Arc<Metrics>) -> Result<Running, StartError> {
+///
+/// Must be called within a tokio runtime, on which the listeners run.
+pub fn start(config: Arc<Config>, redis: RedisUrl, access: AccessLog) -> Result<Running, StartError> {
     let listeners = config.front.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
     let listening = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let lifecycle = Lifecycle::new();
@@ -67,7 +69,8 @@ pub fn start(config: Arc<Config>, redis: RedisUrl, metrics: Arc<Metrics>) -> Res
         host: host_name(),
         started: wall_ms(),
         listening,
-        metrics,
+        metrics: Arc::new(Metrics::new()),
+        access,
         problems: Arc::new(Problems::default()),
         totals: Arc::default(),
         body_memory: Arc::default(),

@@ -10,24 +10,25 @@ mod router;
 mod sse;
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
 use std::time::Instant;
 
-use http::{Method, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 
 use crate::config::Config;
 use crate::error::Failure;
 use crate::hub::{Hub, Opening, Seat};
-use crate::lifecycle::{Life, Phase};
+use crate::lifecycle::Life;
 use crate::queue::Dispatch;
-use crate::telemetry::Metrics;
+use crate::telemetry::{AccessLog, Metrics};
 
 pub use body::Body;
-pub use respond::{early_response, log_request};
+pub use respond::early_response;
 pub use router::{Router, Target};
 
 /// What the requests of one reactor need.
@@ -44,6 +45,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Bytes of request bodies held by the whole process.
     pub body_memory: Arc<AtomicUsize>,
+    /// The access log.
+    pub access: AccessLog,
     /// The phase of the process.
     pub life: Life,
 }
@@ -61,7 +64,9 @@ pub enum Activity {
 
 /// What a connection and its requests share.
 pub struct Peer {
-    /// The client's address as `ip:port`.
+    /// The client's address.
+    pub remote: SocketAddr,
+    /// The same as `ip:port`.
     pub address: String,
     /// The address it reached.
     pub server: String,
@@ -83,16 +88,19 @@ pub struct Detach {
     pub seat: Seat,
     /// How it begins.
     pub opening: Opening,
+    /// The request's id.
+    pub id: String,
     /// For the access log.
-    pub entry: Entry,
+    pub entry: Option<Entry>,
 }
 
 impl Peer {
     /// A fresh connection.
-    pub fn new(address: String, server: String) -> Rc<Self> {
+    pub fn new(remote: SocketAddr, server: SocketAddr) -> Rc<Self> {
         Rc::new(Self {
-            address,
-            server,
+            remote,
+            address: remote.to_string(),
+            server: server.to_string(),
             activity: Cell::new((Activity::Idle, Instant::now())),
             answered: Cell::new(false),
             detach: RefCell::new(None),
@@ -114,40 +122,49 @@ impl Peer {
     }
 }
 
-/// What the access log says of one request; filled as it becomes known.
+/// What the access log will say of one request, once its answer is over.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The request's id; empty where it got none.
-    pub id: String,
-    /// The client's address.
-    pub peer: String,
-    /// The method.
-    pub method: Method,
-    /// Path and query.
-    pub target: String,
-    /// The version.
-    pub version: Version,
-    /// When it arrived.
-    pub started: Instant,
-    /// Where the client says it came from.
-    pub referer: Option<String>,
-    /// What the client says it is.
-    pub agent: Option<String>,
+    log: AccessLog,
+    peer: SocketAddr,
+    method: Method,
+    target: String,
+    version: &'static str,
+    started: Instant,
+    referer: Option<HeaderValue>,
+    agent: Option<HeaderValue>,
 }
 
 impl Entry {
-    fn of(request: &Request<Incoming>, peer: &Peer) -> Self {
-        let text = |name| request.headers().get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-        Self {
-            id: String::new(),
-            peer: peer.address.clone(),
+    /// None where no access log is kept: then nothing of this is needed.
+    fn of(context: &Context, peer: &Peer, request: &Request<Incoming>, started: Instant) -> Option<Self> {
+        let header = |name| request.headers().get(name).cloned();
+        context.access.is_on().then(|| Self {
+            log: context.access.clone(),
+            peer: peer.remote,
             method: request.method().clone(),
             target: request.uri().path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string),
-            version: request.version(),
-            started: Instant::now(),
-            referer: text(http::header::REFERER),
-            agent: text(http::header::USER_AGENT),
-        }
+            version: request_reply::version_of(request.version()),
+            started,
+            referer: header(http::header::REFERER),
+            agent: header(http::header::USER_AGENT),
+        })
+    }
+
+    /// Writes the line.
+    pub fn write(&self, id: &str, status: u16, bytes: u64) {
+        self.log.write(&crate::telemetry::Entry {
+            id,
+            peer: self.peer,
+            method: self.method.as_str(),
+            target: &self.target,
+            version: self.version,
+            status,
+            bytes,
+            took: self.started.elapsed(),
+            referer: self.referer.as_ref().map(HeaderValue::as_bytes),
+            agent: self.agent.as_ref().map(HeaderValue::as_bytes),
+        });
     }
 }
 
@@ -155,19 +172,18 @@ impl Entry {
 pub async fn handle(context: Rc<Context>, peer: Rc<Peer>, request: Request<Incoming>) -> Response<Body> {
     peer.turn_to(Activity::Busy);
     let _flying = Flying::new(&context.metrics);
-    let entry = Entry::of(&request, &peer);
+    let started = Instant::now();
+    let entry = Entry::of(&context, &peer, &request, started);
     let wants_json = respond::wants_json(request.headers());
-    let is_head = *request.method() == Method::HEAD;
     let id = context.dispatch.next_id();
     let outcome = match route(&context, &request) {
         Ok(Target::Queue(route)) => request_reply::answer(&context, &peer, request, route, &id).await,
-        Ok(Target::Subscribe { channel }) => sse::answer(&context, &peer, request, &channel, &entry).await,
+        Ok(Target::Subscribe { channel }) => sse::answer(&context, &peer, request, &channel, (&id.0, entry.as_ref())).await,
         Ok(Target::Files { dir, rest }) => body::files(dir, &rest, request).await,
         Err(failure) => Err(failure),
     };
     let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, wants_json));
-    let draining = context.life.phase() >= Phase::Draining;
-    respond::finish(&context, &peer, &mut response, entry, id.0, draining, is_head);
+    respond::finish(&context, &peer, &mut response, started, entry, id.0);
     response
 }
 

@@ -44,7 +44,7 @@ pub(super) async fn answer(
     Ok(respond(head, ticket, is_head))
 }
 
-fn version_of(version: Version) -> &'static str {
+pub(super) fn version_of(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 => "0.9",
         Version::HTTP_10 => "1.0",

@@ -4,13 +4,14 @@
 //! is inside, and the one in the log.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
 use super::{Context, Entry, Peer};
 use crate::error::Failure;
+use crate::lifecycle::Phase;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -99,28 +100,20 @@ pub(super) fn finish(
     context: &Rc<Context>,
     peer: &Rc<Peer>,
     response: &mut Response<Body>,
-    mut entry: Entry,
+    started: Instant,
+    entry: Option<Entry>,
     id: String,
-    draining: bool,
-    is_head: bool,
 ) {
-    let status = response.status();
-    context.metrics.requests.inc(status.as_u16());
-    context.metrics.request_seconds.observe(entry.started.elapsed());
+    let status = response.status().as_u16();
+    context.metrics.requests.inc(status);
+    context.metrics.request_seconds.observe(started.elapsed());
     let value = HeaderValue::from_str(&id).expect("ids are letters, digits, a dot and a hyphen");
     response.headers_mut().insert(REQUEST_ID, value);
-    entry.id = id;
-    if draining {
+    if context.life.phase() >= Phase::Draining {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let _ = is_head;
-    let report = Box::new(move |bytes| log_request(&entry, status.as_u16(), bytes)) as Box<dyn FnOnce(u64)>;
-    response.body_mut().on_end(peer, Some(report));
-}
-
-/// Writes one line of the access log.
-pub fn log_request(entry: &Entry, status: u16, bytes: u64) {
-    tracing::trace!(id = %entry.id, target = %entry.target, status, bytes, "request");
+    let report = entry.map(|entry| Box::new(move |bytes| entry.write(&id, status, bytes)) as Box<dyn FnOnce(u64)>);
+    response.body_mut().on_end(peer, report);
 }
 
 #[cfg(test)]
