@@ -79,9 +79,11 @@ fn up(_loaded: Loaded, _logging: Logging) -> ExitCode {
     complain(1, "this build cannot start others")
 }
 
-/// `tempest::server::run(config)`.
-fn front(_loaded: Loaded, _logging: Logging) -> ExitCode {
-    complain(1, "this build has no front")
+fn front(loaded: Loaded, logging: Logging) -> ExitCode {
+    match tempest::run::front(loaded.config, &logging) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(1, error),
+    }
 }
 
 /// `tempest::commands::publish(config, channel, data, event)`.
