@@ -25,7 +25,7 @@ const PIECE: usize = 64 * 1024;
 const INDEX: &str = "index.html";
 
 /// The body of a file.
-pub type FileBody = UnsyncBoxBody<Bytes, io::Error>;
+pub(super) type FileBody = UnsyncBoxBody<Bytes, io::Error>;
 
 /// What is at a path.
 enum Found {
@@ -49,7 +49,7 @@ struct Open {
 ///
 /// # Errors
 /// What is not there or not to be seen is [`Failure::NoRoute`]; other methods are [`Failure::Method`].
-pub async fn serve<B>(dir: &Path, rest: &str, request: &Request<B>) -> Result<Response<FileBody>, Failure> {
+pub(super) async fn serve<B>(dir: &Path, rest: &str, request: &Request<B>) -> Result<Response<FileBody>, Failure> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(Failure::Method(vec![Method::GET, Method::HEAD]));
     }
