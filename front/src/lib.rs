@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod broker;
 pub mod config;
 pub mod error;
+pub mod hub;
 pub mod ident;
 pub mod lifecycle;
 pub mod queue;
