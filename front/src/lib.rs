@@ -6,6 +6,7 @@
 
 pub mod backoff;
 pub mod broker;
+pub mod commands;
 pub mod config;
 pub mod error;
 pub mod hub;
@@ -14,3 +15,4 @@ pub mod lifecycle;
 pub mod queue;
 pub mod supervisor;
 pub mod telemetry;
+pub mod up;
