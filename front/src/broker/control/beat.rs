@@ -57,9 +57,7 @@ fn registration(keys: &Keys, worker: &Presence, found: &BytesFrame, now: u64) ->
     let key = record_key(keys, worker);
     let record = match found {
         // NX: it may register itself between the two trips.
-        BytesFrame::Null => {
-            Command::new(&[b"SET", key.as_bytes(), worker.record.as_bytes(), b"NX", b"PX", RECORD_MS])
-        }
+        BytesFrame::Null => Command::new(&[b"SET", key.as_bytes(), worker.record.as_bytes(), b"NX", b"PX", RECORD_MS]),
         BytesFrame::BulkString(text) if **text == *worker.record.as_bytes() => {
             Command::new(&[b"PEXPIRE", key.as_bytes(), RECORD_MS])
         }

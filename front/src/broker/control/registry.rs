@@ -115,7 +115,8 @@ fn sorted(mut names: Vec<String>) -> Vec<QueueState> {
 
 /// A reactor's id is its front's, a dot and a number.
 fn group_reactors(reactors: &[String]) -> Vec<FrontState> {
-    let mut ids: Vec<&str> = reactors.iter().map(|id| id.rsplit_once('.').map_or(id.as_str(), |(front, _)| front)).collect();
+    let mut ids: Vec<&str> =
+        reactors.iter().map(|id| id.rsplit_once('.').map_or(id.as_str(), |(front, _)| front)).collect();
     ids.sort_unstable();
     let chunks = ids.chunk_by(|a, b| a == b);
     chunks.map(|same| FrontState { id: same[0].to_owned(), reactors: same.len(), record: Value::Null }).collect()
