@@ -78,9 +78,11 @@ fn up(loaded: Loaded, logging: Logging) -> ExitCode {
     tempest::up::run(loaded, logging)
 }
 
-/// `tempest::server::run(config)`.
-fn front(_loaded: Loaded, _logging: Logging) -> ExitCode {
-    complain(1, "this build has no front")
+fn front(loaded: Loaded, logging: Logging) -> ExitCode {
+    match tempest::run::front(loaded.config, &logging) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(1, error),
+    }
 }
 
 fn send(loaded: Loaded, publish: &cli::Publish) -> ExitCode {

@@ -44,18 +44,13 @@ impl Place {
     /// one; else the usual local Redis.
     fn find(loaded: &Loaded) -> Self {
         let config = &loaded.config;
-        let at = |redis| Self {
-            redis,
-            keys: config.redis.keys.clone(),
-            channel_prefix: config.channels.prefix.clone(),
-        };
+        let at =
+            |redis| Self { redis, keys: config.redis.keys.clone(), channel_prefix: config.channels.prefix.clone() };
         if let Some(named) = &config.redis.url {
             return at(named.clone());
         }
         match state::runs().into_iter().find(|run| matches(run, loaded)) {
-            Some(run) => {
-                Self { redis: run.redis, keys: Keys::new(&run.prefix), channel_prefix: run.channel_prefix }
-            }
+            Some(run) => Self { redis: run.redis, keys: Keys::new(&run.prefix), channel_prefix: run.channel_prefix },
             None => at(RedisUrl::tcp(DEFAULT_REDIS.0, DEFAULT_REDIS.1)),
         }
     }

@@ -37,17 +37,18 @@ fn fronts(registry: &Registry) -> String {
     if registry.fronts.is_empty() {
         return "Fronts\n  none runs. Start one: `tempest up`, or `tempest front --redis URL`".to_owned();
     }
-    let mut table = Table::new(&["id", "pid", "host", "up for", "listens on", "requests", "streams"]);
+    let mut table = Table::new(&["id", "pid", "host", "up for", "listens on", "requests", "in flight", "streams"]);
     for FrontState { id, record, .. } in &registry.fronts {
-        let counter = |name| text(&record["counters"][name]);
+        let field = |name| text(&record[name]);
         table.row([
             id.clone(),
-            text(&record["pid"]),
-            text(&record["host"]),
+            field("pid"),
+            field("host"),
             age(registry.at, &record["started"]),
-            text(&record["listen"]),
-            counter("requests"),
-            counter("streams"),
+            field("listen"),
+            field("requests"),
+            field("in_flight"),
+            field("streams"),
         ]);
     }
     section("Fronts", &table)
@@ -128,7 +129,7 @@ mod tests {
     #[test]
     fn records_of_any_shape_are_shown() {
         let record = json!({"pid": 7, "host": "h", "started": 1_000, "listen": ["127.0.0.1:1337"],
-            "counters": {"requests": 12}, "problems": [{"at": 60_000, "what": "malformed-answer", "detail": "no\nid"}]});
+            "requests": 12, "in_flight": 0, "problems": [{"at": 60_000, "what": "malformed-answer", "detail": "no\nid"}]});
         let worker = json!({"id": "ruby.1", "language": "ruby", "started": "yesterday"});
         let registry = Registry {
             at: 61_000,
@@ -136,7 +137,7 @@ mod tests {
             queues: vec![QueueState { name: "web".into(), depth: 3, workers: vec![worker] }],
         };
         assert!(
-            fronts(&registry).ends_with("f   7    h     1m 0s   127.0.0.1:1337  12        -"),
+            fronts(&registry).ends_with("f   7    h     1m 0s   127.0.0.1:1337  12        0          -"),
             "{}",
             fronts(&registry)
         );

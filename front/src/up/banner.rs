@@ -46,7 +46,7 @@ impl Banner<'_> {
         line("", &format!("{called} status"));
         line("workers", &self.running());
         for (name, needs) in &self.workers.left_out {
-            line("left out", &format!("{name}: there is no `{needs}` on this machine"));
+            line("left out", &format!("{name}: it needs `{needs}`, which is not here"));
         }
         text.push('\n');
         text
@@ -94,7 +94,7 @@ mod tests {
             "redis-cli -u redis://127.0.0.1:6379/0 publish test hello\n",
             "./dev tempest publish test hello\n",
             "workers   ruby, python ×3\n",
-            "left out  go: there is no `go` on this machine\n",
+            "left out  go: it needs `go`, which is not here\n",
         ] {
             assert!(text.contains(part), "{part:?} in {text}");
         }

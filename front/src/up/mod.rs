@@ -5,7 +5,6 @@
 //! and it knows nothing else.
 
 mod banner;
-mod front;
 mod roster;
 mod signals;
 pub mod state;
@@ -13,17 +12,20 @@ mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Loaded, RedisAddress, RedisUrl};
+use crate::lifecycle::Phase;
+use crate::server::{self, Running};
 use crate::supervisor::child::Lines;
 use crate::supervisor::keep::Event;
 use crate::supervisor::redis::{NoServer, PrivateRedis, Settings, StartError, default_folder, find_server};
+use crate::telemetry::AccessLog;
 use crate::telemetry::logging::Logging;
 use banner::Banner;
-use front::Running;
 use roster::Roster;
 use signals::Signals;
 use state::{Place, Run, StateFile};
@@ -31,6 +33,8 @@ use workers::{Told, Workers};
 
 /// The name of the private Redis in the log.
 const REDIS: &str = "redis";
+/// How often the count of dropped log lines is brought up to date.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// Why nothing runs; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +44,7 @@ enum UpError {
     #[error("{0}")]
     Redis(#[from] StartError),
     #[error("{0}")]
-    Front(#[from] front::StartError),
+    Front(#[from] server::StartError),
     #[error("cannot {0}: {1}")]
     System(&'static str, std::io::Error),
 }
@@ -49,7 +53,7 @@ enum UpError {
 pub fn run(loaded: Loaded, logging: Logging) -> ExitCode {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(up(&loaded)),
+        Ok(runtime) => runtime.block_on(up(&loaded, &logging)),
         Err(error) => Err(UpError::System("start", error)),
     };
     if let Err(error) = &ended {
@@ -60,16 +64,19 @@ pub fn run(loaded: Loaded, logging: Logging) -> ExitCode {
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn up(loaded: &Loaded) -> Result<(), UpError> {
+async fn up(loaded: &Loaded, logging: &Logging) -> Result<(), UpError> {
     let signals = Signals::listen().map_err(|error| UpError::System("listen to signals", error))?;
+    let access = AccessLog::start(loaded.config.log.access);
     let mut all = All::default();
     let started = tokio::select! {
-        started = all.start(loaded) => started,
+        started = all.start(loaded, &access) => started,
         () = signals.reached(1) => Ok(()),
     };
     if started.is_ok() {
-        signals.reached(1).await;
-        tracing::info!("stopping; once more to hasten");
+        tokio::select! {
+            () = signals.reached(1) => tracing::info!("stopping; once more to hasten"),
+            () = all.count_dropped(logging, &access) => {}
+        }
     }
     all.stop(&signals).await;
     started
@@ -89,37 +96,45 @@ struct All {
 
 impl All {
     /// Starts everything; what has started when it fails or is dropped is there for [`All::stop`].
-    async fn start(&mut self, loaded: &Loaded) -> Result<(), UpError> {
+    async fn start(&mut self, loaded: &Loaded, access: &AccessLog) -> Result<(), UpError> {
         let place = Place::find().map_err(|error| UpError::System("keep the state of this run", error))?;
-        let mut config = loaded.config.clone();
-        let redis = match &config.redis.url {
-            Some(url) => url.clone(),
+        let config = &loaded.config;
+        let (redis, direct) = match &config.redis.url {
+            Some(url) => (url.clone(), url.clone()),
             None => {
-                let private = self.redis.insert(PrivateRedis::start(settings(&config, &place)?).await?);
-                config.redis.url = Some(by_socket(private));
-                RedisUrl::tcp("127.0.0.1", private.port())
+                let private = self.redis.insert(PrivateRedis::start(settings(config, &place)?).await?);
+                (RedisUrl::tcp("127.0.0.1", private.port()), by_socket(private))
             }
         };
-        let front = self.front.insert(front::start(Arc::new(config.clone())).await?);
+        let front = self.front.insert(server::start(Arc::new(config.clone()), direct, access.clone())?);
         let told =
             self.told.insert(Told { redis: redis.clone(), keys: config.redis.keys.clone(), base: config.base.clone() });
         self.workers = Workers::start(&config.workers, told, &self.roster);
         self.beat = Some(tokio::task::spawn_local(self.roster.clone().beat(redis.clone(), told.keys.clone())));
         let run = describe(loaded, &redis, front);
         self.state = Some(place.write(&run).map_err(|error| UpError::System("write the state of this run", error))?);
-        let (http, admin) = (&front.http[..], front.admin);
-        banner::show(&Banner { http, admin, redis: &redis, workers: &self.workers }, config.log.format);
+        let banner = Banner { http: front.addresses(), admin: None, redis: &redis, workers: &self.workers };
+        banner::show(&banner, config.log.format);
         Ok(())
+    }
+
+    /// Keeps the count of dropped log lines up to date, for ever.
+    async fn count_dropped(&self, logging: &Logging, access: &AccessLog) {
+        let view = self.front.as_ref().map(Running::view);
+        let mut ticks = tokio::time::interval(COUNT_EVERY);
+        loop {
+            ticks.tick().await;
+            if let Some(view) = &view {
+                logging.count_dropped(view.metrics(), access);
+            }
+        }
     }
 
     /// Ends what runs, in order.
     async fn stop(mut self, signals: &Signals) {
         drop(self.state.take());
         if let Some(front) = self.front.take() {
-            tokio::select! {
-                () = front.drain() => tracing::debug!("the front has ended"),
-                () = signals.reached(2) => tracing::warn!("in haste: what the front was waiting for is lost"),
-            }
+            drain(front, signals).await;
         }
         self.workers.stop(signals.reached(2)).await;
         tracing::debug!("the workers have ended");
@@ -133,6 +148,17 @@ impl All {
         }
         tracing::info!("stopped");
     }
+}
+
+/// Lets the front finish what it has accepted, with the workers still there; in haste it refuses the rest.
+async fn drain(front: Running, signals: &Signals) {
+    let hasten = front.hasten();
+    let mut drained = std::pin::pin!(front.drain());
+    tokio::select! {
+        () = &mut drained => return,
+        () = signals.reached(2) => hasten.advance(Phase::Stopping),
+    }
+    drained.await;
 }
 
 fn settings(config: &Config, place: &Place) -> Result<Settings, UpError> {
@@ -175,7 +201,7 @@ fn describe(loaded: &Loaded, redis: &RedisUrl, front: &Running) -> Run {
         redis: redis.clone(),
         prefix: loaded.config.redis.keys.prefix().to_owned(),
         channel_prefix: loaded.config.channels.prefix.clone(),
-        http: front.http.iter().map(ToString::to_string).collect(),
-        admin: front.admin.map(|address| address.to_string()),
+        http: front.addresses().iter().map(ToString::to_string).collect(),
+        admin: None,
     }
 }

@@ -45,7 +45,7 @@ impl Workers {
         let mut all = Self::default();
         for worker in workers {
             if let Some(missing) = missing(worker, &told.base) {
-                tracing::warn!(from = %worker.name, "left out: there is no `{missing}` on this machine");
+                tracing::warn!(from = %worker.name, "left out: it needs `{missing}`, which is not here");
                 all.left_out.push((worker.name.clone(), missing));
                 continue;
             }

@@ -1,6 +1,6 @@
 //! What the server says: kept for the moment something goes wrong, otherwise passed on only where it warns.
 //!
-//! A server that starts says a dozen lines that help nobody, until it does not start.
+//! A server that starts or ends says a dozen lines that help nobody, until it does not start.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -18,12 +18,13 @@ pub(super) struct Journal {
 
 struct State {
     kept: VecDeque<String>,
-    starting: bool,
+    /// It is starting or ending.
+    quiet: bool,
 }
 
 impl Journal {
     pub(super) fn new(lines: Lines, verbose: bool) -> Self {
-        let state = State { kept: VecDeque::with_capacity(KEPT), starting: true };
+        let state = State { kept: VecDeque::with_capacity(KEPT), quiet: true };
         Self { lines, verbose, state: Mutex::new(state) }
     }
 
@@ -38,8 +39,12 @@ impl Journal {
                 state.kept.pop_front();
             }
             state.kept.push_back(text.to_owned());
-            state.starting &= !text.starts_with("Ready to accept connections");
-            warns && !state.starting
+            if text.starts_with("Ready to accept connections") {
+                state.quiet = false;
+            } else if text.contains("scheduling shutdown") {
+                state.quiet = true;
+            }
+            warns && !state.quiet
         });
         if shown || self.verbose {
             (self.lines)(Stream::Stdout, text);
@@ -49,7 +54,7 @@ impl Journal {
     /// The server ended without being told to: passes on what it said last, and begins anew.
     pub(super) fn show_held(&self) {
         let held = self.with(|state| {
-            state.starting = true;
+            state.quiet = true;
             std::mem::take(&mut state.kept)
         });
         if !self.verbose {
@@ -101,11 +106,18 @@ mod tests {
         let into = Arc::clone(&seen);
         let push: Lines = Arc::new(move |_, line| into.lock().expect("no panic").push(line.to_owned()));
         let journal = Journal::new(push, false);
-        for line in ["# overcommit", "* Ready to accept connections tcp", "* saved", "# disk full"] {
+        for line in [
+            "# overcommit",
+            "* Ready to accept connections tcp",
+            "* saved",
+            "# disk full",
+            "# Received SIGTERM scheduling shutdown...",
+            "# bye",
+        ] {
             journal.take(&format!("12:M 21 Nov 2025 13:51:05.123 {line}"));
         }
         assert_eq!(*seen.lock().expect("no panic"), ["disk full"]);
         journal.show_held();
-        assert_eq!(seen.lock().expect("no panic").len(), 5);
+        assert_eq!(seen.lock().expect("no panic").len(), 7);
     }
 }
