@@ -1,12 +1,13 @@
 //! Tempest's front: it holds connections, turns requests into jobs on a Redis list, and streams channels to browsers.
 //!
 //! The floors, lowest first; a module imports lower floors only (a test holds it):
-//! 0 [`ident`], [`config`], [`error`], [`backoff`] · 1 [`telemetry`], [`lifecycle`] · 2 [`broker`] ·
+//! 0 [`ident`], [`config`], [`error`], [`backoff`] · 1 [`telemetry`], [`lifecycle`], [`supervisor`] · 2 [`broker`] ·
 //! 3 [`queue`], `hub` · 4 `http` · 5 `connection`, `admin` · 6 `server`, the commands, `main`.
 
 pub mod admin;
 pub mod backoff;
 pub mod broker;
+pub mod commands;
 pub mod config;
 pub mod connection;
 pub mod error;
@@ -19,4 +20,6 @@ pub mod reactor;
 pub mod registry;
 pub mod run;
 pub mod server;
+pub mod supervisor;
 pub mod telemetry;
+pub mod up;

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tempest::commands::{self, CommandError, Message};
 use tempest::config::{self, Flags, Loaded, Mode, options};
 use tempest::telemetry::logging::{self, Logging};
 
@@ -69,14 +70,12 @@ fn check(file: Option<String>) -> ExitCode {
 
 // The bodies below belong to the library; each is one call.
 
-/// `tempest::supervisor::guard::run(args)`.
-fn guard(_args: impl Iterator<Item = OsString>) -> ExitCode {
-    complain(1, "this build has no supervisor")
+fn guard(args: impl Iterator<Item = OsString>) -> ExitCode {
+    tempest::supervisor::guard::run(args)
 }
 
-/// `tempest::up::run(config)`.
-fn up(_loaded: Loaded, _logging: Logging) -> ExitCode {
-    complain(1, "this build cannot start others")
+fn up(loaded: Loaded, logging: Logging) -> ExitCode {
+    tempest::up::run(loaded, logging)
 }
 
 fn front(loaded: Loaded, logging: Logging) -> ExitCode {
@@ -86,13 +85,22 @@ fn front(loaded: Loaded, logging: Logging) -> ExitCode {
     }
 }
 
-/// `tempest::commands::publish(config, channel, data, event)`.
-fn send(_loaded: Loaded, publish: &cli::Publish) -> ExitCode {
-    let _ = (&publish.channel, &publish.data, &publish.event);
-    complain(1, "this build cannot publish")
+fn send(loaded: Loaded, publish: &cli::Publish) -> ExitCode {
+    let cli::Publish { channel, data, event, raw, .. } = publish;
+    let message = Message { channel: channel.clone(), data: data.clone(), event: event.clone(), raw: *raw };
+    tell(commands::publish(&loaded, message))
 }
 
-/// `tempest::commands::status(config, json)`.
-fn show(_loaded: Loaded, _json: bool) -> ExitCode {
-    complain(1, "this build has no status")
+fn show(loaded: Loaded, json: bool) -> ExitCode {
+    tell(commands::status(&loaded, json))
+}
+
+fn tell(result: Result<String, CommandError>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            say(text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => complain(1, error),
+    }
 }

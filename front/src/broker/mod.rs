@@ -7,6 +7,7 @@
 //! module names it. This folder must not know HTTP, what a job means, or who waits for an answer.
 
 mod answers;
+pub mod control;
 mod dial;
 mod link;
 mod subscriptions;

@@ -70,6 +70,9 @@ pub(crate) struct Publish {
     /// The event's name, for addEventListener in the browser
     #[arg(long, value_name = "NAME")]
     pub(crate) event: Option<String>,
+    /// Send the bytes as they are, not in the form that keeps text from being read as anything else
+    #[arg(long, conflicts_with = "event")]
+    pub(crate) raw: bool,
     #[command(flatten)]
     pub(crate) place: Place,
 }

@@ -23,6 +23,8 @@ use crate::config::{Log, LogFormat};
 const WAITING_LINES: usize = 8192;
 /// The field that says on whose behalf a line is written: a child's name. It is shown before the message.
 const FROM: &str = "from";
+/// The field that says which of a child's streams a line came from. In JSON only: for eyes the line is enough.
+const STREAM: &str = "stream";
 
 /// A writer that never blocks, and what has to be kept for it.
 #[derive(Debug)]
@@ -154,6 +156,7 @@ impl Visit for Parts {
         match field.name() {
             "message" => self.message = escape(value),
             FROM => self.from = escape(value),
+            STREAM => {}
             name if value.contains([' ', '"', '=']) || value.is_empty() => self.add(name, &format!("{value:?}")),
             name => self.add(name, value),
         }
@@ -218,7 +221,7 @@ mod tests {
     fn plain_lines_have_date_origin_and_fields() {
         let text = logged(Style::Plain, "info", || {
             tracing::info!(queue = "web", reason = "a b", n = 3, "ready");
-            tracing::warn!(from = "ruby.1", "{}", "slow");
+            tracing::warn!(from = "ruby.1", stream = "stderr", "{}", "slow");
             tracing::debug!("not shown");
         });
         let lines: Vec<&str> = text.lines().collect();
