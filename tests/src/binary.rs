@@ -14,7 +14,11 @@ pub fn repository() -> &'static Path {
 fn profile_folder() -> PathBuf {
     let own = env::current_exe().expect("a program knows its path");
     let folder = own.parent().expect("a program lies in a folder");
-    if folder.ends_with("deps") { folder.parent().expect("deps/ lies in a folder").to_owned() } else { folder.to_owned() }
+    if folder.ends_with("deps") {
+        folder.parent().expect("deps/ lies in a folder").to_owned()
+    } else {
+        folder.to_owned()
+    }
 }
 
 /// The folder of all builds; artifacts of failed tests go below it.

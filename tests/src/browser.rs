@@ -74,7 +74,11 @@ impl Browser {
         let holds = || self.run(script).as_bool().unwrap_or_default();
         if !within(PATIENCE, holds) {
             let shot = self.screenshot("failed");
-            panic!("{what} did not happen within {PATIENCE:?}; see {}; the page says:\n{}", shot.display(), self.text("body"));
+            panic!(
+                "{what} did not happen within {PATIENCE:?}; see {}; the page says:\n{}",
+                shot.display(),
+                self.text("body")
+            );
         }
     }
 

@@ -3,9 +3,11 @@
 //! It checks nothing and adds nothing, so hostile input can be sent; sending and reading are separate, so a test can
 //! play the worker in between, in one thread.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::wait::PATIENCE;
 
@@ -56,6 +58,7 @@ pub enum Chunk {
 #[derive(Debug)]
 pub struct Http {
     stream: BufReader<TcpStream>,
+    address: SocketAddr,
 }
 
 impl Http {
@@ -70,7 +73,8 @@ impl Http {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        *ours(&mut open_by_us(), address) += 1;
+        Ok(Self { stream: BufReader::new(stream), address })
     }
 
     /// Writes these bytes; a front that has closed already is no error, its response tells.
@@ -213,9 +217,7 @@ impl Http {
 
     /// True where the other side closes (or resets) within `time` without sending anything more.
     pub fn closes_within(&mut self, time: Duration) -> bool {
-        let deadline = Instant::now() + time;
-        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        self.set_read_timeout(left);
+        self.set_read_timeout(time);
         let closed = match self.stream.fill_buf() {
             Ok(bytes) => bytes.is_empty(),
             Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),
@@ -224,10 +226,40 @@ impl Http {
         closed
     }
 
+    /// True where something to read, or the end, comes within `time`.
+    pub fn readable_within(&mut self, time: Duration) -> bool {
+        self.set_read_timeout(time);
+        let come = self.stream.fill_buf().is_ok();
+        self.set_read_timeout(PATIENCE);
+        come
+    }
+
     /// How long reads wait.
     pub fn set_read_timeout(&mut self, time: Duration) {
         self.stream.get_ref().set_read_timeout(Some(time)).expect("the time is not zero");
     }
+}
+
+impl Drop for Http {
+    fn drop(&mut self) {
+        *ours(&mut open_by_us(), self.address) -= 1;
+    }
+}
+
+/// Connections that this process holds open, by the address they lead to.
+static OPEN: Mutex<BTreeMap<SocketAddr, usize>> = Mutex::new(BTreeMap::new());
+
+fn open_by_us() -> MutexGuard<'static, BTreeMap<SocketAddr, usize>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn ours(open: &mut BTreeMap<SocketAddr, usize>, address: SocketAddr) -> &mut usize {
+    open.entry(address).or_default()
+}
+
+/// Connections that this process holds open to `address`.
+pub(crate) fn ours_open(address: SocketAddr) -> usize {
+    *ours(&mut open_by_us(), address)
 }
 
 impl Read for Http {

@@ -24,7 +24,8 @@ impl Redis {
     /// Starts one in `dir`.
     pub fn start(dir: &Path, mark: &str) -> Self {
         fs::create_dir_all(dir).expect("the folder can be made");
-        let mut redis = Self { port: free_port(), dir: dir.to_owned(), mark: mark.to_owned(), process: None, client: None };
+        let mut redis =
+            Self { port: free_port(), dir: dir.to_owned(), mark: mark.to_owned(), process: None, client: None };
         redis.launch();
         redis
     }

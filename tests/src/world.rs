@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 
 use crate::front::{Front, Metrics};
-use crate::http::Http;
+use crate::http::{Http, ours_open};
 use crate::process::{GOING, Process, kill, processes_of};
 use crate::redis::Redis;
 use crate::wait::{wait_until, within};
@@ -182,7 +182,21 @@ impl World {
         self.assert_nothing_left();
         let status = self.front.terminate();
         assert!(status.success(), "the front ended with {status}");
+        self.finish_without_front();
+    }
+
+    /// The same where the test has ended the front in an orderly way.
+    #[track_caller]
+    pub fn finish_without_front(mut self) {
+        self.stop_workers();
         self.assert_front_signed_off();
+        self.finish_after_crash();
+    }
+
+    /// Asserts only that no process is left: for tests that killed the front.
+    #[track_caller]
+    pub fn finish_after_crash(mut self) {
+        self.stop_workers();
         self.redis.kill();
         assert_no_process(&self.mark);
         let _ = fs::remove_dir_all(&self.dir);
@@ -192,11 +206,25 @@ impl World {
     /// No pending request, no stream, no open connection, no key but registries that expire.
     #[track_caller]
     pub fn assert_nothing_left(&mut self) {
-        wait_until("every connection to the front to be closed", || self.front.open_connections() == 0);
-        wait_until("no request to be pending", || self.front.metrics().sum("tempest_requests_pending", &[]) == 0.0);
-        wait_until("no stream to be open", || self.front.metrics().sum("tempest_streams_open", &[]) == 0.0);
+        wait_until("no request to be in flight", || self.gauge("tempest_http_requests_in_flight") == 0);
+        wait_until("no stream to be open", || self.gauge("tempest_streams_open") == 0);
+        let address = self.front.address();
+        wait_until("every connection but ours to be closed", || self.front.open_connections() <= ours_open(address));
         wait_until("no subscription to be held", || self.redis.cmd(&["PUBSUB", "CHANNELS"]).list().iter().all(is_ours));
         assert_eq!(self.unexpected_keys(), Vec::<String>::new(), "keys left in Redis");
+    }
+
+    /// A gauge's value at this moment.
+    #[track_caller]
+    pub fn gauge(&self, name: &str) -> i64 {
+        self.count(name, &[])
+    }
+
+    /// The sum of a metric's series that carry all of `labels`, as a whole number.
+    #[track_caller]
+    #[allow(clippy::cast_possible_truncation, reason = "counts are far below 2^53")]
+    pub fn count(&self, name: &str, labels: &[&str]) -> i64 {
+        self.metrics().sum(name, labels) as i64
     }
 
     /// A front that drained takes its reactors out of the registry and leaves no answer list.
