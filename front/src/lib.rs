@@ -1,3 +1,15 @@
-//! The front.
+//! Tempest's front: it holds connections, turns requests into jobs on a Redis list, and streams channels to browsers.
+//!
+//! The floors, lowest first; a module imports lower floors only (a test holds it):
+//! 0 [`ident`], [`config`], [`error`], [`backoff`] · 1 [`telemetry`], [`lifecycle`] · 2 [`broker`] ·
+//! 3 [`queue`], `hub` · 4 `http` · 5 `connection`, `admin` · 6 `server`, the commands, `main`.
+
+pub mod backoff;
+pub mod broker;
 pub mod config;
+pub mod error;
+pub mod hub;
+pub mod ident;
+pub mod lifecycle;
+pub mod queue;
 pub mod telemetry;

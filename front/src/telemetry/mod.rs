@@ -5,6 +5,8 @@
 
 mod kinds;
 pub mod metrics;
+mod problems;
 
 pub use kinds::{Counter, Gauge, Histogram, Label, ReasonCounter, StatusCounter};
+pub use problems::{Problem, Problems};
 pub use metrics::{AnswerOutcome, Description, Metrics, Refusal, StreamDrop};
