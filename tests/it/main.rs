@@ -4,4 +4,5 @@ mod hostile;
 mod raw_workers;
 mod redis_down;
 mod request_reply;
+mod sse;
 mod tidy;

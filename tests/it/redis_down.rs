@@ -11,7 +11,7 @@ use tempest_tests::{Http, Sse, World, wait_until};
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 fn short_deadline() -> World {
-    World::builder().table("[[routes]]\npath = \"/sub/{channel...}\"\nkind = \"subscribe\"\n[[routes]]\npath = \"/{rest...}\"\nqueue = \"web\"\ntimeout = \"4s\"").start()
+    World::builder().table("[[route]]\npath = \"/sub/{channel...}\"\nkind = \"subscribe\"\n[[route]]\npath = \"/{rest...}\"\nqueue = \"web\"\ntimeout = \"4s\"").start()
 }
 
 fn ready(world: &World) -> bool {
@@ -239,7 +239,7 @@ fn a_stream_of_answers_goes_on_over_a_restart() {
     let mut http = world.http();
     http.request("POST", "/stream", &[], b"x");
     let job = world.take();
-    world.answer(&job, json!({"status": 200, "more": true}), "one ");
+    world.answer(&job, json!({"status": 200, "n": 0, "more": true}), "one ");
     assert_eq!(http.read_head().expect("a head").status, 200);
     assert_eq!(http.chunk(), tempest_tests::Chunk::Data(b"one ".to_vec()));
     world.redis.restart();
@@ -261,7 +261,7 @@ fn a_front_that_starts_before_redis_waits_for_it() {
     let mut world = World::start();
     world.redis.kill();
     let config = format!(
-        "redis.url = \"{}\"\nfront.listen = \"127.0.0.1:0\"\nfront.admin = \"127.0.0.1:0\"\n",
+        "redis.url = \"{}\"\nfront.listen = [\"127.0.0.1:0\"]\nfront.admin = \"127.0.0.1:0\"\n",
         world.redis.url()
     );
     let mut early = tempest_tests::Front::start(&world.dir().join("early"), world.mark(), &config);

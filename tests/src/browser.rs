@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value as Json, json};
 
+use crate::base64::decode_base64;
 use crate::binary::target_folder;
 use crate::http::Http;
 use crate::ports::free_port;
@@ -88,7 +89,7 @@ impl Browser {
         fs::create_dir_all(&folder).expect("the target folder is writable");
         let file = folder.join(format!("{}-{moment}.png", self.name));
         let picture = self.in_session("GET", "/screenshot", &Json::Null);
-        let bytes = base64(picture.as_str().expect("a picture comes as text"));
+        let bytes = decode_base64(picture.as_str().expect("a picture comes as text"));
         assert!(bytes.starts_with(b"\x89PNG"), "not a picture");
         fs::write(&file, bytes).expect("the target folder is writable");
         file
@@ -118,21 +119,4 @@ impl Drop for Browser {
         }
         self.driver.kill();
     }
-}
-
-/// Decodes standard base64; anything else in the text is skipped.
-fn base64(text: &str) -> Vec<u8> {
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut count) = (0_u32, 0);
-    for value in text.bytes().filter_map(|byte| LETTERS.iter().position(|letter| *letter == byte)) {
-        bits = bits << 6 | u32::try_from(value).expect("below 64");
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push(u8::try_from(bits >> count).expect("lower bits only"));
-            bits &= (1 << count) - 1;
-        }
-    }
-    out
 }

@@ -3,6 +3,7 @@
 //! It speaks HTTP, RESP, SSE and WebDriver over plain sockets, so that a test sees exact bytes and shares no code
 //! with what it tests. It must not depend on the front's library: it knows the binary and the contract alone.
 
+mod base64;
 mod binary;
 pub mod browser;
 mod front;
@@ -16,6 +17,7 @@ mod wait;
 mod worker;
 mod world;
 
+pub use base64::decode_base64;
 pub use binary::{repository, target_folder, tempest_binary};
 pub use front::{Front, Metrics};
 pub use http::{Chunk, Http, Response};

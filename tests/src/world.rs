@@ -39,7 +39,7 @@ impl WorldBuilder {
         self
     }
 
-    /// Adds tables: `[[routes]]` and its lines.
+    /// Adds tables: `[[route]]` and its lines.
     #[must_use]
     pub fn table(mut self, text: &str) -> Self {
         self.tables += text;
@@ -58,10 +58,10 @@ impl WorldBuilder {
     fn config(&self, redis: &Redis) -> String {
         let mut text = format!("redis.url = \"{}\"\n", redis.url());
         for (key, value) in [
-            ("front.listen", "\"127.0.0.1:0\""),
+            ("front.listen", "[\"127.0.0.1:0\"]"),
             ("front.admin", "\"127.0.0.1:0\""),
             ("channels.public", "[\"*\"]"),
-            ("log.level", "\"info\""),
+            ("log.format", "\"json\""),
         ] {
             if !self.settings.lines().any(|line| line.starts_with(key)) {
                 text += &format!("{key} = {value}\n");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempest_tests::{World, WorldBuilder, wait_until};
 
 fn with_route(lines: &str) -> WorldBuilder {
-    World::builder().table(&format!("[[routes]]\npath = \"/{{rest...}}\"\nqueue = \"web\"\n{lines}"))
+    World::builder().table(&format!("[[route]]\npath = \"/{{rest...}}\"\nqueue = \"web\"\n{lines}"))
 }
 
 #[test]

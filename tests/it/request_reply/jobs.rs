@@ -157,7 +157,7 @@ fn a_body_arrives_unharmed_by_length_and_in_chunks() {
 
 #[test]
 fn a_large_body_goes_to_a_worker_and_back() {
-    let mut world = World::builder().set("limits.answer = \"4 MiB\"").start();
+    let mut world = World::builder().set("limits.answer_bytes = \"4MiB\"").start();
     let mut http = world.http();
     let body = binary(900_000);
     http.request("POST", "/echo", &["Content-Type: application/octet-stream"], &body);

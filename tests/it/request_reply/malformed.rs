@@ -140,7 +140,7 @@ fn an_answer_to_nobody_is_late_and_reserved_kinds_are_ignored() {
 
 #[test]
 fn an_answer_over_the_limit_is_a_502() {
-    let mut world = World::builder().set("limits.answer = \"64 KiB\"").start();
+    let mut world = World::builder().set("limits.answer_bytes = \"64KiB\"").start();
     let mut http = world.http();
     for (length, status) in [(60_000, 200), (70_000, 502), (3_000_000, 502)] {
         http.request("GET", "/", &[], b"");
@@ -157,7 +157,7 @@ fn a_malformed_part_of_a_stream_cuts_it() {
     let mut http = world.http();
     http.request("GET", "/", &[], b"");
     let job = world.take();
-    world.answer(&job, json!({"status": 200, "more": true}), "begin");
+    world.answer(&job, json!({"status": 200, "n": 0, "more": true}), "begin");
     world.answer(&job, json!({"n": 1, "more": "yes"}), "x");
     let response = http.response();
     assert_eq!((response.status, response.text().as_str(), response.complete), (200, "begin", false));

@@ -3,26 +3,26 @@
 use tempest_tests::{World, WorldBuilder};
 
 const ROUTES: &str = r#"
-[[routes]]
+[[route]]
 path = "/users/{id}"
 methods = ["GET", "DELETE"]
 queue = "users"
 
-[[routes]]
+[[route]]
 path = "/users/{id}"
 methods = ["POST"]
 queue = "signup"
 
-[[routes]]
+[[route]]
 path = "/files/{rest...}"
 queue = "files"
 
-[[routes]]
+[[route]]
 path = "/only/host"
 host = "admin.test"
 queue = "admin"
 
-[[routes]]
+[[route]]
 path = "/exact"
 queue = "exact"
 "#;

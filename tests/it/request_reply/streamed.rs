@@ -39,7 +39,7 @@ fn parts_are_passed_on_as_they_come() {
 fn an_empty_first_part_sends_the_head_and_an_empty_last_one_ends() {
     let mut world = World::start();
     let (mut http, job) = begin(&mut world);
-    world.answer(&job, json!({"status": 200, "more": true}), "");
+    world.answer(&job, json!({"status": 200, "n": 0, "more": true}), "");
     assert_eq!(http.read_head().expect("a head").status, 200);
     part(&mut world, &job, 1, true, "only");
     assert_eq!(http.chunk(), data("only"));
@@ -126,7 +126,7 @@ fn a_stated_length_is_passed_on_and_enforced() {
     let mut world = World::start();
     for (second, complete) in [("67890", true), ("678", false), ("67890 and more", false)] {
         let (mut http, job) = begin(&mut world);
-        world.answer(&job, json!({"status": 200, "headers": {"content-length": "10"}, "more": true}), "12345");
+        world.answer(&job, json!({"status": 200, "headers": {"content-length": "10"}, "n": 0, "more": true}), "12345");
         part(&mut world, &job, 1, false, second);
         let head = http.read_head().expect("a head");
         assert_eq!((head.header("content-length"), head.header("transfer-encoding")), (Some("10"), None));
@@ -163,7 +163,7 @@ fn head_gets_no_part_of_a_stream() {
     let mut http = world.http();
     http.request("HEAD", "/", &[], b"");
     let job = world.take();
-    world.answer(&job, json!({"status": 200, "headers": {"x-a": "1"}, "more": true}), "one");
+    world.answer(&job, json!({"status": 200, "headers": {"x-a": "1"}, "n": 0, "more": true}), "one");
     part(&mut world, &job, 1, false, "two");
     assert_eq!(http.head_response().header("x-a"), Some("1"));
     http.request("GET", "/", &[], b"");
@@ -176,7 +176,7 @@ fn head_gets_no_part_of_a_stream() {
 #[test]
 fn a_stream_outlives_the_deadline_of_its_first_part() {
     let mut world =
-        World::builder().table("[[routes]]\npath = \"/{rest...}\"\nqueue = \"web\"\ntimeout = \"1s\"").start();
+        World::builder().table("[[route]]\npath = \"/{rest...}\"\nqueue = \"web\"\ntimeout = \"1s\"").start();
     let (mut http, job) = begin(&mut world);
     part(&mut world, &job, 0, true, "0");
     assert_eq!(http.read_head().expect("a head").status, 200);
@@ -193,7 +193,7 @@ fn a_client_that_does_not_read_is_cut_and_memory_stays_flat() {
     let (http, job) = begin(&mut world);
     let before = world.front.process.rss_bytes();
     let large = "x".repeat(250_000);
-    world.answer(&job, json!({"status": 200, "more": true}), "begin");
+    world.answer(&job, json!({"status": 200, "n": 0, "more": true}), "begin");
     for n in 1..=120 {
         part(&mut world, &job, n, true, &large);
     }

@@ -43,7 +43,7 @@ fn a_client_that_leaves_in_the_middle_of_a_stream_is_let_go() {
     let mut http = world.http();
     http.request("GET", "/", &[], b"");
     let job = world.take();
-    world.answer(&job, json!({"status": 200, "more": true}), "begin");
+    world.answer(&job, json!({"status": 200, "n": 0, "more": true}), "begin");
     assert_eq!(http.read_head().expect("a head").status, 200);
     drop(http);
     for n in 1..=50 {
