@@ -7,9 +7,15 @@
 pub mod backoff;
 pub mod broker;
 pub mod config;
+pub mod connection;
 pub mod error;
 pub mod hub;
+pub mod http;
 pub mod ident;
 pub mod lifecycle;
 pub mod queue;
+pub mod reactor;
+pub mod registry;
+pub mod run;
+pub mod server;
 pub mod telemetry;

@@ -69,6 +69,11 @@ impl Lifecycle {
         Life { phase: self.phase.subscribe(), _guard: self.guard.clone() }
     }
 
+    /// Sees the phase without being a part: it holds up nothing.
+    pub fn watch(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
     /// A handle that moves the phase on.
     pub fn setter(&self) -> PhaseSetter {
         PhaseSetter(Arc::clone(&self.phase))

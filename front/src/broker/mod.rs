@@ -183,6 +183,11 @@ impl Broker {
         self.bulk.tick(now);
     }
 
+    /// The list, and the channel, on which answers come.
+    pub fn answers_key(&self) -> &str {
+        &self.shared.options.answers_key
+    }
+
     /// Channel subscriptions.
     pub fn subscriptions(&self) -> &Subscriptions {
         &self.subscriptions
