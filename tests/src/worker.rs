@@ -178,7 +178,7 @@ impl Work {
 }
 
 /// Makes the raw workers startable, once a process; panics where a language is missing.
-pub(crate) fn prepare_raw_workers() {
+pub fn prepare_raw_workers() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let script = repository().join("examples/raw/prepare");
