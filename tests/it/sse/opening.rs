@@ -284,7 +284,7 @@ fn without_redis_a_new_stream_is_told_to_come_back() {
     assert_eq!((response.status, response.header("content-type")), (200, Some("text/event-stream")));
     assert!(response.complete && response.text().starts_with(':') && response.text().contains("retry: 2000"));
     world.redis.restart();
-    wait_until("the front to be ready again", || world.front.admin().get("/ready").status == 200);
+    wait_until("the front to be ready again", || world.front.is_ready());
     let mut stream = world.front.subscribe("news");
     wait_until("the subscription", || world.redis.publish("news", "back") == 1);
     assert_eq!(stream.data(), "back");
