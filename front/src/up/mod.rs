@@ -12,7 +12,7 @@ mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::JoinHandle;
@@ -35,6 +35,10 @@ use workers::{Told, Workers};
 const REDIS: &str = "redis";
 /// How often the count of dropped log lines is brought up to date.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// How long the front is waited for before it is said that it is not ready.
+const READY_TIME: Duration = Duration::from_secs(5);
+/// Time between two looks whether it is.
+const READY_LOOK: Duration = Duration::from_millis(5);
 
 /// Why nothing runs; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +115,7 @@ impl All {
             self.told.insert(Told { redis: redis.clone(), keys: config.redis.keys.clone(), base: config.base.clone() });
         self.workers = Workers::start(&config.workers, told, &self.roster);
         self.beat = Some(tokio::task::spawn_local(self.roster.clone().beat(redis.clone(), told.keys.clone())));
+        await_ready(front).await;
         let run = describe(loaded, &redis, front);
         self.state = Some(place.write(&run).map_err(|error| UpError::System("write the state of this run", error))?);
         let banner = Banner { http: front.addresses(), admin: None, redis: &redis, workers: &self.workers };
@@ -135,6 +140,7 @@ impl All {
         drop(self.state.take());
         if let Some(front) = self.front.take() {
             drain(front, signals).await;
+            tracing::debug!("the front has ended");
         }
         self.workers.stop(signals.reached(2)).await;
         tracing::debug!("the workers have ended");
@@ -147,6 +153,18 @@ impl All {
             tracing::debug!("Redis has ended");
         }
         tracing::info!("stopped");
+    }
+}
+
+/// Waits until the front takes requests, or says that it does not yet: somebody else's Redis may come later.
+async fn await_ready(front: &Running) {
+    let view = front.view();
+    let deadline = Instant::now() + READY_TIME;
+    while let Some(reason) = view.not_ready() {
+        if Instant::now() >= deadline {
+            return tracing::warn!("the front is not ready yet: {reason}");
+        }
+        tokio::time::sleep(READY_LOOK).await;
     }
 }
 
