@@ -4,6 +4,7 @@
 //! 0 [`ident`], [`config`], [`error`], [`backoff`] · 1 [`telemetry`], [`lifecycle`], [`supervisor`] · 2 [`broker`] ·
 //! 3 [`queue`], `hub` · 4 `http` · 5 `connection`, `admin` · 6 `server`, the commands, `main`.
 
+pub mod admin;
 pub mod backoff;
 pub mod broker;
 pub mod commands;

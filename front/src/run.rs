@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{Config, RedisUrl};
+use crate::admin::{Admin, Subject};
+use crate::config::{Config, Listen, RedisUrl};
 use crate::lifecycle::Phase;
-use crate::server::{self, StartError};
+use crate::server::{self, Running, StartError, View};
 use crate::telemetry::AccessLog;
 use crate::telemetry::logging::Logging;
 
@@ -26,10 +27,13 @@ pub fn front(config: Config, logging: &Logging) -> Result<(), StartError> {
     runtime.block_on(async {
         let access = AccessLog::start(config.log.access);
         let redis = config.redis.url.clone().unwrap_or_else(default_redis);
+        let admin_at = config.front.admin.clone();
         let running = server::start(Arc::new(config), redis, access.clone())?;
         let http: Vec<String> = running.addresses().iter().map(ToString::to_string).collect();
         tracing::info!(http = http.join(","), "listening");
         let view = running.view();
+        // It answers until the drain is over: «not ready» is an answer too.
+        let _admin = admin(&running, admin_at).await?;
         let mut stop = Stop::new()?;
         let mut counting = tokio::time::interval(COUNT_EVERY);
         loop {
@@ -50,6 +54,33 @@ pub fn front(config: Config, logging: &Logging) -> Result<(), StartError> {
         tracing::info!("drained");
         Ok(())
     })
+}
+
+/// Starts the admin listener of a front, where there is to be one.
+///
+/// # Errors
+/// When its address cannot be listened on.
+pub async fn admin(running: &Running, at: Option<Listen>) -> Result<Option<Admin>, StartError> {
+    let Some(Listen::Tcp(address)) = at else { return Ok(None) };
+    let admin = Admin::start(address, Arc::new(running.view())).await;
+    let admin = admin.map_err(|error| StartError::Listen(address, error))?;
+    running.set_admin(admin.address());
+    tracing::info!(admin = %admin.address(), "listening for operators");
+    Ok(Some(admin))
+}
+
+impl Subject for View {
+    fn not_ready(&self) -> Vec<String> {
+        View::not_ready(self).map(str::to_owned).into_iter().collect()
+    }
+
+    fn metrics(&self) -> String {
+        View::metrics(self).render()
+    }
+
+    fn status(&self) -> Vec<u8> {
+        self.record()
+    }
 }
 
 fn default_redis() -> RedisUrl {

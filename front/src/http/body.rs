@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, Response, header};
+use http::Request;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -192,11 +192,4 @@ fn body_error(error: &hyper::Error) -> Failure {
     } else {
         Failure::BadRequest("the body is not what its framing says")
     }
-}
-
-/// Static files; without their own module yet.
-pub(super) async fn files(_dir: &std::path::Path, _rest: &str, _request: Request<Incoming>) -> Result<Response<Body>, Failure> {
-    let mut response = Response::new(Body::whole(""));
-    response.headers_mut().remove(header::CONTENT_TYPE);
-    Err(if response.status().is_success() { Failure::NoRoute } else { Failure::NoRoute })
 }

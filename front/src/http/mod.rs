@@ -4,6 +4,7 @@
 //! else.
 
 mod body;
+mod files;
 mod request_reply;
 mod respond;
 mod router;
@@ -179,7 +180,7 @@ pub async fn handle(context: Rc<Context>, peer: Rc<Peer>, request: Request<Incom
     let outcome = match route(&context, &request) {
         Ok(Target::Queue(route)) => request_reply::answer(&context, &peer, request, route, &id).await,
         Ok(Target::Subscribe { channel }) => sse::answer(&context, &peer, request, &channel, (&id.0, entry.as_ref())).await,
-        Ok(Target::Files { dir, rest }) => body::files(dir, &rest, request).await,
+        Ok(Target::Files { dir, rest }) => files::serve(dir, &rest, &request).await.map(|response| response.map(Body::boxed)),
         Err(failure) => Err(failure),
     };
     let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, wants_json));
