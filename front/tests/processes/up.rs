@@ -50,7 +50,7 @@ impl Up {
     /// Starts with this configuration below the listeners, and waits until everything runs.
     fn start(folder: &Path, config: &str) -> (Self, Value) {
         let mut up = Self::spawn(folder, config);
-        let ready = up.await_line(|line| line["message"] == "ready");
+        let ready = up.await_line(|line| line["message"] == "listening");
         (up, ready)
     }
 
@@ -141,7 +141,12 @@ impl Drop for Up {
 /// The binary in this folder, with its state there too.
 fn tempest(folder: &Path) -> Command {
     let mut command = Command::new(TEMPEST);
-    command.current_dir(folder).env("XDG_RUNTIME_DIR", folder).env_remove("REDIS_URL").stdin(Stdio::null());
+    command
+        .current_dir(folder)
+        .env("XDG_RUNTIME_DIR", folder)
+        .env("XDG_STATE_HOME", folder.join("state"))
+        .env_remove("REDIS_URL")
+        .stdin(Stdio::null());
     command
 }
 
@@ -156,7 +161,7 @@ fn worker(more: &str) -> String {
 }
 
 fn connect(ready: &Value) -> TcpStream {
-    let address = ready["http"].as_str().and_then(|url| url.strip_prefix("http://")).expect("a URL");
+    let address = ready["http"].as_str().expect("an address");
     let stream = TcpStream::connect(address).expect("the front listens");
     stream.set_read_timeout(Some(DEADLINE)).expect("a time-out");
     stream
