@@ -1,1 +1,25 @@
-//! The front.
+//! Tempest's front: it holds connections, turns requests into jobs on a Redis list, and streams channels to browsers.
+//!
+//! The floors, lowest first; a module imports lower floors only (a test holds it):
+//! 0 [`ident`], [`config`], [`error`], [`backoff`] · 1 [`telemetry`], [`lifecycle`], [`supervisor`] · 2 [`broker`] ·
+//! 3 [`queue`], `hub` · 4 `http` · 5 `connection`, `admin` · 6 `server`, the commands, `main`.
+
+pub mod admin;
+pub mod backoff;
+pub mod broker;
+pub mod commands;
+pub mod config;
+pub mod connection;
+pub mod error;
+pub mod hub;
+pub mod http;
+pub mod ident;
+pub mod lifecycle;
+pub mod queue;
+pub mod reactor;
+pub mod registry;
+pub mod run;
+pub mod server;
+pub mod supervisor;
+pub mod telemetry;
+pub mod up;

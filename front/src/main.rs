@@ -1,2 +1,106 @@
-//! Binary.
-fn main() {}
+//! The binary: reads the command line, hands over to the library, and ends with 0 (done), 1 (failed) or 2 (wrong
+//! command line or configuration). It decides nothing else.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tempest::commands::{self, CommandError, Message};
+use tempest::config::{self, Flags, Loaded, Mode, options};
+use tempest::telemetry::logging::{self, Logging};
+
+mod cli;
+
+use cli::{Cli, Command, ConfigCommand, complain, say};
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    // A guard stands beside every child, so it has to be there within milliseconds: not a word of it goes through clap.
+    if args.next().is_some_and(|word| word == "guard") {
+        return guard(args);
+    }
+    match Cli::parse().command {
+        Command::Up(settings) => run(Mode::Up, &settings.0),
+        Command::Front(settings) => run(Mode::Front, &settings.0),
+        Command::Publish(publish) => with_config(Mode::Client, &publish.place.0, |loaded| send(loaded, &publish)),
+        Command::Status(status) => with_config(Mode::Client, &status.place.0, |loaded| show(loaded, status.json)),
+        Command::Config { command: ConfigCommand::Check { file } } => check(file),
+    }
+}
+
+/// Reads the configuration; all its faults end the process.
+fn with_config(mode: Mode, flags: &Flags, then: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
+    let env = |name: &str| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned());
+    let folder = match std::env::current_dir() {
+        Ok(folder) => folder,
+        Err(error) => return complain(1, format_args!("cannot find the working folder: {error}")),
+    };
+    match config::load(mode, flags, &env, &folder) {
+        Ok(loaded) => then(loaded),
+        Err(problems) => complain(2, format_args!("the configuration is wrong\n{problems}")),
+    }
+}
+
+fn run(mode: Mode, flags: &Flags) -> ExitCode {
+    with_config(mode, flags, |loaded| {
+        let logging = logging::start(&loaded.config.log);
+        if let Some(file) = &loaded.file {
+            tracing::info!(file = %file.display(), "configuration read");
+        }
+        for notice in &loaded.notices {
+            tracing::warn!("{notice}");
+        }
+        match mode {
+            Mode::Up => up(loaded, logging),
+            Mode::Front | Mode::Client => front(loaded, logging),
+        }
+    })
+}
+
+fn check(file: Option<String>) -> ExitCode {
+    let settings = file.map(|file| (&options::CONFIG, file)).into_iter().collect();
+    with_config(Mode::Up, &Flags { settings }, |loaded| {
+        match loaded.file {
+            Some(file) => say(format_args!("{}: good", file.display())),
+            None => say("no tempest.toml here: the defaults are good"),
+        }
+        ExitCode::SUCCESS
+    })
+}
+
+// The bodies below belong to the library; each is one call.
+
+fn guard(args: impl Iterator<Item = OsString>) -> ExitCode {
+    tempest::supervisor::guard::run(args)
+}
+
+fn up(loaded: Loaded, logging: Logging) -> ExitCode {
+    tempest::up::run(loaded, logging)
+}
+
+fn front(loaded: Loaded, logging: Logging) -> ExitCode {
+    match tempest::run::front(loaded.config, &logging) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(1, error),
+    }
+}
+
+fn send(loaded: Loaded, publish: &cli::Publish) -> ExitCode {
+    let cli::Publish { channel, data, event, raw, .. } = publish;
+    let message = Message { channel: channel.clone(), data: data.clone(), event: event.clone(), raw: *raw };
+    tell(commands::publish(&loaded, message))
+}
+
+fn show(loaded: Loaded, json: bool) -> ExitCode {
+    tell(commands::status(&loaded, json))
+}
+
+fn tell(result: Result<String, CommandError>) -> ExitCode {
+    match result {
+        Ok(text) => {
+            say(text.trim_end());
+            ExitCode::SUCCESS
+        }
+        Err(error) => complain(1, error),
+    }
+}

@@ -1,1 +1,14 @@
-//! it
+//! The one integration binary: the whole system with a real Redis, real processes and a real browser, by behaviour.
+
+mod admin;
+mod cli;
+mod examples;
+mod files;
+mod hostile;
+mod pages;
+mod raw_workers;
+mod redis_down;
+mod request_reply;
+mod sse;
+mod tidy;
+mod up;

@@ -1,1 +1,36 @@
-//! Harness.
+//! The harness: starts real Redis servers, fronts, workers and browsers, and asserts that they leave nothing.
+//!
+//! It speaks HTTP, RESP, SSE and WebDriver over plain sockets, so that a test sees exact bytes and shares no code
+//! with what it tests. It must not depend on the front's library: it knows the binary and the contract alone.
+
+mod base64;
+mod binary;
+pub mod browser;
+mod command;
+mod front;
+mod http;
+mod ports;
+mod process;
+mod redis;
+mod resp;
+mod sse;
+mod up;
+mod wait;
+mod worker;
+mod world;
+
+pub use base64::decode_base64;
+pub use binary::{repository, target_folder, tempest_binary};
+pub use command::{Ran, tempest, tempest_command};
+pub use front::{Front, Metrics};
+pub use http::{Chunk, Http, Response};
+pub use ports::free_port;
+pub use process::{Log, Process, alive, kill, processes_of};
+pub use redis::Redis;
+pub use resp::{Resp, Value};
+pub use rustix::process::Signal;
+pub use sse::{Event, Item, Sse};
+pub use up::Up;
+pub use wait::{PATIENCE, wait_until, within};
+pub use worker::{Job, RAW_LANGUAGES, Reply, TestWorker, prepare_raw_workers, raw_worker};
+pub use world::{World, WorldBuilder, assert_no_process, scratch};

@@ -11,8 +11,22 @@ use std::time::Duration;
 use http::Method;
 use tempest_protocol::{Keys, QueueName};
 
+mod file;
+mod load;
+pub mod options;
+mod problem;
 mod redis_url;
-pub use redis_url::{RedisAddress, RedisUrl, Secret};
+mod routes;
+mod section;
+#[cfg(test)]
+mod tests;
+mod units;
+mod value;
+mod words;
+
+pub use load::{Flags, Loaded, Mode, load};
+pub use problem::{Problem, Problems};
+pub use redis_url::{RedisAddress, RedisUrl, RedisUrlError, Secret};
 
 /// All settings of one process.
 #[derive(Clone, Debug)]

@@ -129,6 +129,29 @@ fn optional(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
     }
 }
 
+/// The same job for another attempt: a new number, and what is left of the time now. Relies on the order of the first
+/// fields, which [`JobWriter`] keeps; a job that somebody else wrote comes back unchanged.
+pub fn rewrite_job(job: &[u8], attempt: u32, timeout_ms: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(job.len() + 8);
+    let rewritten = (|| {
+        let after_attempt = replace_number(&mut out, job, b",\"attempt\":", attempt.into())?;
+        let rest = replace_number(&mut out, after_attempt, b",\"timeout_ms\":", timeout_ms)?;
+        out.extend_from_slice(rest);
+        Some(())
+    })();
+    if rewritten.is_some() { out } else { job.to_vec() }
+}
+
+/// Copies up to and with the first `label`, then the number instead of the digits there; gives what follows them.
+/// The first occurrence is the field: before it stands nothing but an id of the front's own and other numbers.
+fn replace_number<'j>(out: &mut Vec<u8>, from: &'j [u8], label: &[u8], number: u64) -> Option<&'j [u8]> {
+    let at = memchr::memmem::find(from, label)? + label.len();
+    out.extend_from_slice(&from[..at]);
+    write_number(out, number);
+    let digits = from[at..].iter().take_while(|b| b.is_ascii_digit()).count();
+    Some(&from[at + digits..])
+}
+
 /// A job as a worker sees it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -268,6 +291,17 @@ mod tests {
     fn a_list_is_no_job() {
         let message = Bytes::from_static(br#"[1,"a",1,0,0,"tempest:@f.0"]"#);
         assert!(matches!(decode_job(&message), Err(JobError::NotObject)));
+    }
+
+    #[test]
+    fn another_attempt_changes_two_numbers_and_nothing_else() {
+        let mut out = Vec::new();
+        JobWriter::new(&mut out, &head()).finish(b"body,\"attempt\":1");
+        let again = Bytes::from(rewrite_job(&out, 2, 1234));
+        let job = decode_job(&again).expect("a job");
+        assert_eq!((job.attempt, job.timeout_ms, job.deadline), (2, 1234, head().deadline));
+        assert_eq!(&job.body[..], b"body,\"attempt\":1");
+        assert_eq!(rewrite_job(b"{}", 2, 1), b"{}");
     }
 
     #[test]

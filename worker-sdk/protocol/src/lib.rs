@@ -12,7 +12,7 @@ mod names;
 
 pub use answer::{Answer, AnswerHead, Decoded, Headers, Reason, Rejected, decode_answer, encode_answer};
 pub use event::{Event, Payload, decode_payload, encode_payload, frame_sse};
-pub use job::{Job, JobError, JobHead, JobWriter, decode_job};
+pub use job::{Job, JobError, JobHead, JobWriter, decode_job, rewrite_job};
 pub use json::write_json_string;
 pub use names::{Keys, NameError, QueueName};
 

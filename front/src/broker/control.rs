@@ -1,0 +1,145 @@
+//! Control: what the command line and the supervisor ask of Redis.
+//!
+//! A few commands a second at most, each batch awaited, over one connection that does not reconnect by itself: whoever
+//! holds it makes a new one after an error. Errors are for people: they say what to do. Never on a request's path.
+
+mod beat;
+mod registry;
+
+use bytes::BytesMut;
+use redis_protocol::resp2::types::BytesFrame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use std::time::Duration;
+
+use super::dial::{DialError, Dialled, dial};
+use super::local_ms;
+use super::wire::{Command, take_reply};
+use crate::config::RedisUrl;
+
+pub use beat::Presence;
+pub use registry::{FrontState, QueueState, Registry};
+
+/// Time for the replies of one batch.
+const REPLY_TIME: Duration = Duration::from_secs(5);
+
+/// Why Redis did not do what was asked; the text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No connection.
+    #[error("cannot reach Redis at {url}: {reason}\n{}", advice(reason))]
+    Unreachable {
+        /// Which Redis.
+        url: RedisUrl,
+        /// Why.
+        reason: DialError,
+    },
+    /// The connection broke, or what came over it was no reply.
+    #[error("lost the connection to Redis at {url}: {reason}. Try again")]
+    Lost {
+        /// Which Redis.
+        url: RedisUrl,
+        /// Why.
+        reason: std::io::Error,
+    },
+    /// No reply in time.
+    #[error("Redis at {url} takes commands but did not reply within {} s; look at its log and its load", REPLY_TIME.as_secs())]
+    Silent {
+        /// Which Redis.
+        url: RedisUrl,
+    },
+    /// Redis refused a command; its words.
+    #[error("Redis at {url} refused the command: {words}")]
+    Refused {
+        /// Which Redis.
+        url: RedisUrl,
+        /// What it said.
+        words: String,
+    },
+}
+
+fn advice(reason: &DialError) -> &'static str {
+    match reason {
+        DialError::Refused(words) if words.starts_with("NOAUTH") || words.starts_with("WRONGPASS") => {
+            "Give its user and password: --redis redis://USER:PASSWORD@HOST:PORT"
+        }
+        DialError::Refused(words) if words.starts_with("NOPERM") => "Its user needs more rights: see ACL SETUSER",
+        DialError::Refused(_) => "Is it a Redis or Valkey of version 6.2 or later?",
+        DialError::Loading => "Try again in a moment",
+        DialError::Timeout => "Is the address right, and does a firewall let it through?",
+        DialError::Io(_) => "Start one with `tempest up`, or name one that runs: --redis redis://HOST:PORT",
+    }
+}
+
+/// One connection.
+pub struct Control {
+    connection: Dialled,
+    url: RedisUrl,
+}
+
+impl Control {
+    /// Connects, authenticates and selects the database; `name` is shown in `CLIENT LIST`.
+    ///
+    /// # Errors
+    /// [`ControlError::Unreachable`], within two seconds.
+    pub async fn connect(url: &RedisUrl, name: &str) -> Result<Self, ControlError> {
+        match dial(url, name).await {
+            Ok(connection) => Ok(Self { connection, url: url.clone() }),
+            Err(reason) => Err(ControlError::Unreachable { url: url.clone(), reason }),
+        }
+    }
+
+    /// Publishes `payload`; returns how many subscribers it reached (fronts, not browsers).
+    pub async fn publish(&mut self, channel: &str, payload: &[u8]) -> Result<u64, ControlError> {
+        let replies = self.batch(&[Command::new(&[b"PUBLISH", channel.as_bytes(), payload])]).await?;
+        Ok(replies.first().and_then(number).unwrap_or_default())
+    }
+
+    /// Milliseconds since the epoch by the clock of Redis.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(local_ms() + self.connection.greeting.clock_offset).unwrap_or_default()
+    }
+
+    /// Sends all of `commands` in one write and waits for all replies; the first error reply is the result.
+    async fn batch(&mut self, commands: &[Command]) -> Result<Vec<BytesFrame>, ControlError> {
+        match timeout(REPLY_TIME, self.exchange(commands)).await {
+            Ok(Ok(replies)) => match replies.iter().find_map(refusal) {
+                Some(words) => Err(ControlError::Refused { url: self.url.clone(), words }),
+                None => Ok(replies),
+            },
+            Ok(Err(reason)) => Err(ControlError::Lost { url: self.url.clone(), reason }),
+            Err(_) => Err(ControlError::Silent { url: self.url.clone() }),
+        }
+    }
+
+    async fn exchange(&mut self, commands: &[Command]) -> std::io::Result<Vec<BytesFrame>> {
+        let Dialled { stream, buffer, .. } = &mut self.connection;
+        let mut out = BytesMut::new();
+        commands.iter().for_each(|command| out.extend_from_slice(&command.0));
+        stream.write_all(&out).await?;
+        let mut replies = Vec::with_capacity(commands.len());
+        while replies.len() < commands.len() {
+            match take_reply(buffer)? {
+                Some(reply) => replies.push(reply),
+                None if stream.read_buf(buffer).await? == 0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                None => {}
+            }
+        }
+        Ok(replies)
+    }
+}
+
+fn refusal(reply: &BytesFrame) -> Option<String> {
+    match reply {
+        BytesFrame::Error(words) => Some(words.to_string()),
+        _ => None,
+    }
+}
+
+fn number(reply: &BytesFrame) -> Option<u64> {
+    match reply {
+        BytesFrame::Integer(number) => u64::try_from(*number).ok(),
+        _ => None,
+    }
+}

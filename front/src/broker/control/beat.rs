@@ -1,0 +1,74 @@
+//! The registration of workers that do not register themselves.
+//!
+//! A raw worker only pops and answers, so whoever started it says that it is there. A worker with an SDK writes the same
+//! record itself, and knows more: its record wins.
+
+use redis_protocol::resp2::types::BytesFrame;
+use tempest_protocol::Keys;
+
+use super::super::wire::Command;
+use super::{Control, ControlError};
+
+/// How long a record outlives its last beat, in ms.
+const RECORD_MS: &[u8] = b"3000";
+/// How long a queue's set of workers outlives the last beat of any, in ms.
+const SET_MS: &[u8] = b"3600000";
+/// How long a member outlives its last beat, in ms: somebody died who could not take it out.
+const MEMBER_MS: u64 = 3_600_000;
+
+/// One worker to register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Its queue.
+    pub queue: String,
+    /// Its id.
+    pub id: String,
+    /// Its record, a JSON object; the same at every beat, by which it is known again.
+    pub record: String,
+}
+
+impl Control {
+    /// Registers `workers` for the next three seconds, but for those that do it themselves.
+    pub async fn beat(&mut self, keys: &Keys, workers: &[Presence]) -> Result<(), ControlError> {
+        let found = workers.iter().map(|worker| Command::new(&[b"GET", record_key(keys, worker).as_bytes()]));
+        let found = self.batch(&found.collect::<Vec<_>>()).await?;
+        let now = self.now_ms();
+        let commands: Vec<Command> =
+            workers.iter().zip(&found).flat_map(|(worker, found)| registration(keys, worker, found, now)).collect();
+        self.batch(&commands).await.map(drop)
+    }
+
+    /// Takes out workers that have ended, whoever registered them.
+    pub async fn leave(&mut self, keys: &Keys, workers: &[Presence]) -> Result<(), ControlError> {
+        let commands = workers.iter().flat_map(|worker| {
+            let set = keys.workers(&worker.queue);
+            let record = Command::new(&[b"DEL", record_key(keys, worker).as_bytes()]);
+            [record, Command::new(&[b"ZREM", set.as_bytes(), worker.id.as_bytes()])]
+        });
+        self.batch(&commands.collect::<Vec<_>>()).await.map(drop)
+    }
+}
+
+fn record_key(keys: &Keys, worker: &Presence) -> String {
+    keys.worker(&worker.queue, &worker.id)
+}
+
+fn registration(keys: &Keys, worker: &Presence, found: &BytesFrame, now: u64) -> Vec<Command> {
+    let key = record_key(keys, worker);
+    let record = match found {
+        // NX: it may register itself between the two trips.
+        BytesFrame::Null => Command::new(&[b"SET", key.as_bytes(), worker.record.as_bytes(), b"NX", b"PX", RECORD_MS]),
+        BytesFrame::BulkString(text) if **text == *worker.record.as_bytes() => {
+            Command::new(&[b"PEXPIRE", key.as_bytes(), RECORD_MS])
+        }
+        _ => return Vec::new(),
+    };
+    let set = keys.workers(&worker.queue);
+    let (score, stale) = (now.to_string(), format!("({}", now.saturating_sub(MEMBER_MS)));
+    vec![
+        record,
+        Command::new(&[b"ZADD", set.as_bytes(), score.as_bytes(), worker.id.as_bytes()]),
+        Command::new(&[b"ZREMRANGEBYSCORE", set.as_bytes(), b"-inf", stale.as_bytes()]),
+        Command::new(&[b"PEXPIRE", set.as_bytes(), SET_MS]),
+    ]
+}

@@ -1,0 +1,420 @@
+//! One pipelined connection: commands go out in one buffer a turn, replies are matched in order.
+//!
+//! Appending never waits. The connection's own task writes what has gathered since it last ran, so a busy turn of
+//! the reactor costs one system call however many requests it served. When the connection breaks, each command is
+//! known to have been handed to the kernel whole, or not; that is the line between «unknown» and «unwritten».
+//! It must not retry anything by itself: whether a second try is safe is not known here.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use redis_protocol::resp2::types::BytesFrame;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, sleep_until};
+
+use super::dial::{Dialled, Stream, dial};
+use super::wire::{Command, take_reply, write_push_head};
+use super::{NotTaken, Outage, Pushed, Shared};
+use crate::backoff::Backoff;
+use crate::lifecycle::{Life, Phase};
+
+/// A payload of at least this many bytes is sent from where it lies; a smaller one is copied into the buffer.
+const COPY_BYTES: usize = 16 * 1024;
+/// After this many times the stall limit without a reply the connection is given up.
+const GIVE_UP_STALLS: u32 = 5;
+/// Waits between tries to connect.
+const RECONNECT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+pub(crate) struct Link(Rc<Inner>);
+
+struct Inner {
+    shared: Rc<Shared>,
+    label: &'static str,
+    state: RefCell<State>,
+    outage: Outage,
+}
+
+struct State {
+    up: bool,
+    stalled: bool,
+    /// When the connection was lost, or the link made.
+    down_since: Instant,
+    chunks: VecDeque<Bytes>,
+    tail: BytesMut,
+    queued_bytes: usize,
+    expects: VecDeque<Expect>,
+    /// Bytes ever appended and ever written on this connection.
+    appended: u64,
+    written: u64,
+    waker: Option<Waker>,
+}
+
+struct Expect {
+    /// The command's end, in bytes appended.
+    end: u64,
+    at: Instant,
+    then: Then,
+}
+
+enum Then {
+    Push(u64),
+    Forget,
+    Withdraw,
+    Call(oneshot::Sender<BytesFrame>),
+}
+
+impl Link {
+    pub(crate) fn new(shared: Rc<Shared>, label: &'static str) -> Self {
+        let state = State {
+            up: false,
+            stalled: false,
+            down_since: Instant::now(),
+            chunks: VecDeque::new(),
+            tail: BytesMut::new(),
+            queued_bytes: 0,
+            expects: VecDeque::new(),
+            appended: 0,
+            written: 0,
+            waker: None,
+        };
+        Self(Rc::new(Inner { shared, label, state: RefCell::new(state), outage: Outage::default() }))
+    }
+
+    pub(crate) fn start(&self, life: Life) {
+        let inner = Rc::clone(&self.0);
+        tokio::task::spawn_local(async move {
+            let mut end = life.clone();
+            tokio::select! {
+                () = inner.run() => {}
+                () = end.reached(Phase::Stopping) => {}
+            }
+        });
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        let state = self.0.state.borrow();
+        state.up && !state.stalled
+    }
+
+    pub(crate) fn push(&self, key: &[u8], payload: &Bytes, token: u64) -> Result<(), NotTaken> {
+        let state = &mut *self.0.state.borrow_mut();
+        let room = self.0.shared.options.outgoing_bytes;
+        if !state.takes(self.0.shared.options.patience) {
+            return Err(NotTaken::Down);
+        }
+        if state.queued_bytes + payload.len() > room {
+            return Err(NotTaken::Full);
+        }
+        let before = state.tail.len();
+        write_push_head(&mut state.tail, key, payload.len());
+        let mut length = state.tail.len() - before + payload.len() + 2;
+        if payload.len() < COPY_BYTES {
+            state.tail.put_slice(payload);
+        } else {
+            let head = state.tail.split().freeze();
+            state.chunks.push_back(head);
+            state.chunks.push_back(payload.clone());
+        }
+        state.tail.put_slice(b"\r\n");
+        state.expect(&mut length, Then::Push(token));
+        Ok(())
+    }
+
+    pub(crate) fn forget(&self, command: Command) {
+        self.send(command, Then::Forget);
+    }
+
+    /// Like [`Link::forget`], for a command that gives the number of jobs it took out of a list.
+    pub(crate) fn withdraw(&self, command: Command) {
+        self.send(command, Then::Withdraw);
+    }
+
+    pub(crate) fn call(&self, command: Command) -> oneshot::Receiver<BytesFrame> {
+        let (sender, receiver) = oneshot::channel();
+        self.send(command, Then::Call(sender));
+        receiver
+    }
+
+    fn send(&self, command: Command, then: Then) {
+        let state = &mut *self.0.state.borrow_mut();
+        let mut length = command.0.len();
+        if state.up && !state.stalled && state.queued_bytes + length <= self.0.shared.options.outgoing_bytes {
+            state.tail.put_slice(&command.0);
+            state.expect(&mut length, then);
+        }
+    }
+
+    /// Looks for a server that has gone silent; to be called a few times in every stall limit.
+    pub(crate) fn tick(&self, now: Instant) {
+        let stall = self.0.shared.options.stall;
+        let state = &mut *self.0.state.borrow_mut();
+        let Some(first) = state.expects.front() else { return };
+        let silent = now.saturating_duration_since(first.at);
+        if state.up && silent > stall {
+            if !state.stalled {
+                tracing::warn!(link = self.0.label, "Redis has not answered for {} ms", silent.as_millis());
+            }
+            state.stalled = true;
+            // The connection's task looks at the clock and gives up when it has been too long.
+            if silent > stall * GIVE_UP_STALLS {
+                state.wake();
+            }
+        }
+    }
+}
+
+impl State {
+    fn takes(&self, patience: Duration) -> bool {
+        if self.up { !self.stalled } else { self.down_since.elapsed() < patience }
+    }
+
+    fn expect(&mut self, length: &mut usize, then: Then) {
+        self.queued_bytes += *length;
+        self.appended += *length as u64;
+        self.expects.push_back(Expect { end: self.appended, at: Instant::now(), then });
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn next_chunk(&mut self) -> Option<&mut Bytes> {
+        while self.chunks.front().is_some_and(Bytes::is_empty) {
+            self.chunks.pop_front();
+        }
+        if self.chunks.is_empty() && !self.tail.is_empty() {
+            self.chunks.push_back(self.tail.split().freeze());
+        }
+        self.chunks.front_mut()
+    }
+
+    fn wrote(&mut self, bytes: usize) {
+        self.written += bytes as u64;
+        self.queued_bytes -= bytes;
+        if let Some(chunk) = self.chunks.front_mut() {
+            chunk.advance(bytes);
+        }
+    }
+
+    /// Forgets everything of this connection and tells what became of each push.
+    fn reset(&mut self) -> Vec<(u64, Pushed)> {
+        let written = self.written;
+        let fate = |e: Expect| match e.then {
+            Then::Push(token) => Some((token, if e.end <= written { Pushed::Unknown } else { Pushed::Unwritten })),
+            Then::Forget | Then::Withdraw | Then::Call(_) => None,
+        };
+        let fates = self.expects.drain(..).filter_map(fate).collect();
+        self.chunks.clear();
+        self.tail = BytesMut::new();
+        (self.queued_bytes, self.appended, self.written) = (0, 0, 0);
+        self.stalled = false;
+        fates
+    }
+}
+
+impl Inner {
+    async fn run(self: Rc<Self>) {
+        let mut backoff = Backoff::new(RECONNECT.0, RECONNECT.1);
+        loop {
+            match self.connect().await {
+                Ok(dialled) => {
+                    backoff.reset();
+                    let error = self.serve(dialled).await;
+                    self.lost(&error);
+                }
+                Err(error) => {
+                    if self.outage.begins() {
+                        tracing::warn!(link = self.label, redis = %self.shared.options.url, "no connection to Redis: {error}");
+                    }
+                    self.wait(backoff.next_wait()).await;
+                }
+            }
+        }
+    }
+
+    /// Connects; what waits in the buffer meanwhile is given up as soon as the patience is over.
+    async fn connect(&self) -> Result<Dialled, super::DialError> {
+        let name = format!("{}:{}", self.shared.options.name, self.label);
+        let mut dialling = pin!(dial(&self.shared.options.url, &name));
+        let patience_ends = self.state.borrow().down_since + self.shared.options.patience;
+        tokio::select! {
+            biased;
+            result = &mut dialling => return result,
+            () = sleep_until(patience_ends.into()) => self.give_up_waiting(),
+        }
+        dialling.await
+    }
+
+    async fn wait(&self, time: Duration) {
+        let patience_ends = self.state.borrow().down_since + self.shared.options.patience;
+        let over = Instant::now() + time;
+        if patience_ends < over {
+            sleep_until(patience_ends.into()).await;
+            self.give_up_waiting();
+        }
+        sleep_until(over.into()).await;
+    }
+
+    fn give_up_waiting(&self) {
+        let fates = self.state.borrow_mut().reset();
+        self.tell(fates);
+    }
+
+    fn lost(&self, error: &io::Error) {
+        let fates = {
+            let mut state = self.state.borrow_mut();
+            state.up = false;
+            state.down_since = Instant::now();
+            state.reset()
+        };
+        self.outage.begins();
+        self.shared.metrics.redis_reconnects.inc();
+        tracing::warn!(link = self.label, "the connection to Redis is lost: {error}");
+        self.tell(fates);
+    }
+
+    fn tell(&self, mut fates: Vec<(u64, Pushed)>) {
+        if let (false, Some(sink)) = (fates.is_empty(), self.shared.sink()) {
+            sink.pushed(&mut fates);
+        }
+    }
+
+    async fn serve(&self, dialled: Dialled) -> io::Error {
+        let forgot = self.shared.greeted(&dialled.greeting);
+        self.state.borrow_mut().up = true;
+        if let Some(lasted) = self.outage.over() {
+            tracing::info!(link = self.label, "connected to Redis again after {} ms", lasted.as_millis());
+        }
+        if let Some(sink) = self.shared.sink() {
+            sink.connected(forgot);
+        }
+        let Dialled { mut stream, mut buffer, .. } = dialled;
+        let mut fates = Vec::new();
+        poll_fn(|cx| match self.turn(cx, &mut stream, &mut buffer, &mut fates) {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(error),
+        })
+        .await
+    }
+
+    /// One turn: writes what can be written, reads what is there, tells what came.
+    fn turn(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &mut Box<dyn Stream>,
+        buffer: &mut BytesMut,
+        fates: &mut Vec<(u64, Pushed)>,
+    ) -> io::Result<()> {
+        self.state.borrow_mut().waker = Some(cx.waker().clone());
+        self.write(cx, stream)?;
+        let closed = self.read(cx, stream, buffer, fates);
+        if let (false, Some(sink)) = (fates.is_empty(), self.shared.sink()) {
+            sink.pushed(fates);
+            fates.clear();
+            // What was told may have led to more being appended, after the waker was taken by it: write it now.
+            self.state.borrow_mut().waker = Some(cx.waker().clone());
+            self.write(cx, stream)?;
+        }
+        closed?;
+        self.check_silence()
+    }
+
+    fn check_silence(&self) -> io::Result<()> {
+        let limit = self.shared.options.stall * GIVE_UP_STALLS;
+        match self.state.borrow().expects.front() {
+            Some(first) if first.at.elapsed() > limit => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn write(&self, cx: &mut Context<'_>, stream: &mut Box<dyn Stream>) -> io::Result<()> {
+        let state = &mut *self.state.borrow_mut();
+        while let Some(chunk) = state.next_chunk() {
+            match Pin::new(&mut *stream).poll_write(cx, chunk) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(bytes)) => state.wrote(bytes),
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        match Pin::new(stream).poll_flush(cx) {
+            Poll::Ready(Err(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn read(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &mut Box<dyn Stream>,
+        buffer: &mut BytesMut,
+        fates: &mut Vec<(u64, Pushed)>,
+    ) -> io::Result<()> {
+        loop {
+            match pin!(stream.read_buf(buffer)).poll(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Poll::Ready(Ok(_)) => self.take_replies(buffer, fates)?,
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    fn take_replies(&self, buffer: &mut BytesMut, fates: &mut Vec<(u64, Pushed)>) -> io::Result<()> {
+        let state = &mut *self.state.borrow_mut();
+        let mut oldest = None;
+        while let Some(frame) = take_reply(buffer)? {
+            let Some(expect) = state.expects.pop_front() else {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a reply to nothing"));
+            };
+            oldest.get_or_insert(expect.at);
+            match expect.then {
+                Then::Push(token) => fates.push((token, fate_of(&frame))),
+                Then::Call(sender) => drop(sender.send(frame)),
+                Then::Forget => self.note_error(&frame),
+                Then::Withdraw => self.count_withdrawn(&frame),
+            }
+        }
+        if let Some(at) = oldest {
+            state.stalled = false;
+            self.shared.metrics.redis_round_trip.observe(at.elapsed());
+        }
+        Ok(())
+    }
+
+    fn count_withdrawn(&self, frame: &BytesFrame) {
+        match frame {
+            BytesFrame::Integer(removed) if *removed > 0 => self.shared.metrics.withdrawn.add(*removed as u64),
+            other => self.note_error(other),
+        }
+    }
+
+    fn note_error(&self, frame: &BytesFrame) {
+        if let BytesFrame::Error(text) = frame {
+            tracing::warn!(link = self.label, "Redis refused a command: {text}");
+        }
+    }
+}
+
+fn fate_of(frame: &BytesFrame) -> Pushed {
+    match frame {
+        BytesFrame::Integer(depth) => Pushed::Depth((*depth).max(0) as u64),
+        other => Pushed::Refused(super::wire::text_of(other)),
+    }
+}
+
+/// Kept here so that the two loops of this folder wait the same way.
+pub(crate) async fn pause(backoff: &mut Backoff) {
+    sleep(backoff.next_wait()).await;
+}

@@ -1,0 +1,231 @@
+//! Everything that speaks to Redis.
+//!
+//! Three ways, by what they must do. The hot ways, pushing jobs and reading answers, are small pipelined
+//! connections of our own ([`link`], [`answers`]): a batch a turn, acknowledgements matched in order, and the exact
+//! knowledge of what was written when a connection breaks, which decides between «safe to refuse» and «unknown».
+//! Subscriptions ([`subscriptions`]) and control from the command line ([`control`]) go through fred; no other
+//! module names it. This folder must not know HTTP, what a job means, or who waits for an answer.
+
+mod answers;
+pub mod control;
+mod dial;
+mod link;
+mod subscriptions;
+mod wire;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use redis_protocol::resp2::types::BytesFrame;
+use tokio::sync::oneshot;
+
+use crate::config::RedisUrl;
+use crate::lifecycle::Life;
+use crate::telemetry::Metrics;
+
+pub use dial::DialError;
+pub use subscriptions::Subscriptions;
+pub use wire::Command;
+
+use link::Link;
+
+/// Commands with a larger payload travel on a second connection, so that they do not hold up the others.
+const BULK_BYTES: usize = 64 * 1024;
+
+/// What a reactor's broker needs to know.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which Redis.
+    pub url: RedisUrl,
+    /// The name of the connections in `CLIENT LIST`.
+    pub name: String,
+    /// The list, and the channel, on which answers come.
+    pub answers_key: String,
+    /// A server that leaves a command unanswered this long is taken for stalled.
+    pub stall: Duration,
+    /// How long a push waits for a lost connection to come back.
+    pub patience: Duration,
+    /// Bytes that may wait to be written.
+    pub outgoing_bytes: usize,
+}
+
+/// What became of a push.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is in the list, which now has this many entries.
+    Depth(u64),
+    /// Redis refused it; its words.
+    Refused(String),
+    /// It never left this process.
+    Unwritten,
+    /// It left, and the connection broke before Redis said anything.
+    Unknown,
+}
+
+/// Who is told what Redis says. Called from the reactor's own tasks, never from inside a call to [`Broker`].
+pub trait Sink {
+    /// What became of pushes, in the order of their writing.
+    fn pushed(&self, results: &mut Vec<(u64, Pushed)>);
+    /// Messages from the answer list or channel, in order.
+    fn answers(&self, messages: Vec<Bytes>);
+    /// A connection to Redis is there again; `forgot` says that it is another incarnation of the server.
+    fn connected(&self, forgot: bool);
+    /// A message was published on a subscribed channel.
+    fn published(&self, channel: &str, payload: &[u8]);
+    /// Subscriptions are gone (false), or all there again (true).
+    fn subscribed(&self, up: bool);
+    /// This many published messages were dropped before they could be read.
+    fn lagged(&self, messages: u64);
+}
+
+/// One reactor's way to Redis.
+pub struct Broker {
+    shared: Rc<Shared>,
+    push: Link,
+    bulk: Link,
+    subscriptions: Subscriptions,
+}
+
+/// What the connections of one reactor share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) metrics: Arc<Metrics>,
+    sink: RefCell<Option<Rc<dyn Sink>>>,
+    /// Milliseconds to add to this machine's clock to get that of Redis.
+    clock_offset: Cell<i64>,
+    run_id: RefCell<String>,
+}
+
+impl Shared {
+    pub(crate) fn sink(&self) -> Option<Rc<dyn Sink>> {
+        self.sink.borrow().clone()
+    }
+
+    /// Notes what a fresh connection said of the server; true if it is another incarnation than before.
+    pub(crate) fn greeted(&self, greeting: &dial::Greeting) -> bool {
+        self.clock_offset.set(greeting.clock_offset);
+        let mut known = self.run_id.borrow_mut();
+        let forgot = !known.is_empty() && *known != greeting.run_id;
+        known.clone_from(&greeting.run_id);
+        forgot
+    }
+}
+
+/// Why a push was not even taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// Redis is away, or stalled.
+    Down,
+    /// Too many bytes wait to be written already.
+    Full,
+}
+
+impl Broker {
+    /// A broker that connects once [`Broker::start`] is called.
+    pub fn new(options: Options, metrics: Arc<Metrics>) -> Rc<Self> {
+        let shared = Rc::new(Shared {
+            metrics,
+            sink: RefCell::new(None),
+            clock_offset: Cell::new(0),
+            run_id: RefCell::new(String::new()),
+            options,
+        });
+        Rc::new(Self {
+            push: Link::new(Rc::clone(&shared), "push"),
+            bulk: Link::new(Rc::clone(&shared), "bulk"),
+            subscriptions: Subscriptions::new(Rc::clone(&shared)),
+            shared,
+        })
+    }
+
+    /// Starts the connections; they end with `life`'s last phase.
+    pub fn start(&self, sink: Rc<dyn Sink>, life: &Life) {
+        *self.shared.sink.borrow_mut() = Some(sink);
+        self.push.start(life.clone());
+        self.bulk.start(life.clone());
+        answers::start(Rc::clone(&self.shared), life.clone());
+        self.subscriptions.start(life.clone());
+    }
+
+    /// Appends `payload` to the list `key`; [`Sink::pushed`] tells `token`'s fate.
+    pub fn push(&self, key: &[u8], payload: &Bytes, token: u64) -> Result<(), NotTaken> {
+        let link = if payload.len() > BULK_BYTES { &self.bulk } else { &self.push };
+        link.push(key, payload, token)
+    }
+
+    /// Takes `payload` out of the list `key` again, looking from the head or the tail, if the list has at most
+    /// `max_depth` entries. Nobody waits for the outcome; without a connection nothing happens.
+    pub fn withdraw(&self, key: &[u8], payload: &Bytes, max_depth: u64, from_head: bool) {
+        // One trip, and the length is judged where it is true. Nothing of the job is decoded.
+        const SCRIPT: &[u8] = b"if redis.call('LLEN',KEYS[1])<=tonumber(ARGV[2]) then \
+            return redis.call('LREM',KEYS[1],ARGV[3],ARGV[1]) end return -1";
+        let link = if payload.len() > BULK_BYTES { &self.bulk } else { &self.push };
+        let count: &[u8] = if from_head { b"1" } else { b"-1" };
+        let depth = max_depth.to_string();
+        link.withdraw(Command::new(&[b"EVAL", SCRIPT, b"1", key, payload, depth.as_bytes(), count]));
+    }
+
+    /// Sends a command nobody waits for; without a connection nothing happens.
+    pub fn forget(&self, command: Command) {
+        self.push.forget(command);
+    }
+
+    /// Sends a command and gives its reply; an error means that it was not sent or that no reply came.
+    pub fn call(&self, command: Command) -> oneshot::Receiver<BytesFrame> {
+        self.push.call(command)
+    }
+
+    /// Looks for a server that has gone silent; to be called a few times in every stall limit while pushes are open.
+    pub fn tick(&self, now: Instant) {
+        self.push.tick(now);
+        self.bulk.tick(now);
+    }
+
+    /// The list, and the channel, on which answers come.
+    pub fn answers_key(&self) -> &str {
+        &self.shared.options.answers_key
+    }
+
+    /// Channel subscriptions.
+    pub fn subscriptions(&self) -> &Subscriptions {
+        &self.subscriptions
+    }
+
+    /// True while Redis takes pushes and answers.
+    pub fn is_up(&self) -> bool {
+        self.push.is_up() && self.bulk.is_up()
+    }
+
+    /// Milliseconds since the epoch by the clock of Redis.
+    pub fn now_ms(&self) -> u64 {
+        (local_ms() + self.shared.clock_offset.get()).max(0) as u64
+    }
+}
+
+/// Milliseconds since the epoch by this machine's clock.
+fn local_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+/// A rate limit for log lines about one subject: once an outage, not once a try.
+#[derive(Debug, Default)]
+pub(crate) struct Outage(Cell<Option<Instant>>);
+
+impl Outage {
+    /// True the first time since the last [`Outage::over`].
+    pub(crate) fn begins(&self) -> bool {
+        let first = self.0.get().is_none();
+        if first {
+            self.0.set(Some(Instant::now()));
+        }
+        first
+    }
+
+    /// How long it lasted, if there was one.
+    pub(crate) fn over(&self) -> Option<Duration> {
+        self.0.take().map(|since| since.elapsed())
+    }
+}

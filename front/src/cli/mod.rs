@@ -1,0 +1,147 @@
+//! The command line: which commands there are and what their help says.
+//!
+//! Flags that are settings come from the one table of the configuration; their values are read there too, so that all
+//! faults are reported together. Nothing is done here.
+
+use clap::{Parser, Subcommand};
+
+#[cfg(test)]
+mod manual;
+mod output;
+mod settings;
+
+pub(crate) use output::{complain, say};
+pub(crate) use settings::{Place, Settings};
+
+const EXAMPLES: &str = "\
+Examples:
+  tempest up                                everything on this machine, a private Redis included
+  tempest up --config shop.toml             the same with routes and workers of one's own
+  tempest front --redis rediss://app:secret@redis.example:6380 --listen 0.0.0.0:8080
+  tempest publish news 'hello'              to every browser on /sub/news
+  date | tempest publish clock - --event tick
+  tempest status                            fronts, queues and workers
+  tempest config check                      every fault of tempest.toml at once
+
+A setting is taken from its flag, else its variable, else the file, else its default.
+Exit codes: 0 done, 1 failed, 2 wrong command line or configuration.";
+
+const CHECK_EXAMPLE: &str = "\
+Example:
+  tempest config check shop.toml";
+
+const PUBLISH_EXAMPLES: &str = "\
+Examples:
+  tempest publish news 'hello'
+  tempest publish orders.42 '{\"state\":\"paid\"}' --event changed
+  tail -n 1 log.txt | tempest publish log -";
+
+/// An HTTP front for workers in any language, with Redis between them.
+#[derive(Debug, Parser)]
+#[command(name = "tempest", version, after_help = EXAMPLES, max_term_width = 120)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine: a private Redis unless one is named, the front, and the workers of the file
+    Up(Settings),
+    /// Run the front alone
+    Front(Settings),
+    /// Send a message to the browsers on a channel
+    Publish(Publish),
+    /// Show fronts, queues and workers
+    Status(Status),
+    /// Work with the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = PUBLISH_EXAMPLES)]
+pub(crate) struct Publish {
+    /// The channel: /sub/CHANNEL in the browser
+    pub(crate) channel: String,
+    /// What to send; `-` or nothing: standard input, to its end
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) data: Option<String>,
+    /// The event's name, for addEventListener in the browser
+    #[arg(long, value_name = "NAME")]
+    pub(crate) event: Option<String>,
+    /// Send the bytes as they are, not in the form that keeps text from being read as anything else
+    #[arg(long, conflicts_with = "event")]
+    pub(crate) raw: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Status {
+    /// As one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Report everything that is wrong with a configuration, the environment included
+    #[command(after_help = CHECK_EXAMPLE)]
+    Check {
+        /// The file [default: $TEMPEST_CONFIG, or tempest.toml]
+        file: Option<String>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_keep_their_text_and_repeat_where_they_may() {
+        let cli = parse("tempest front --listen 127.0.0.1:1 --listen x --admin off").expect("flags of the table");
+        let Command::Front(settings) = cli.command else { panic!("front") };
+        let given: Vec<_> = settings.0.settings.iter().map(|(s, text)| (s.flag, text.as_str())).collect();
+        assert_eq!(given, [("listen", "127.0.0.1:1,x"), ("admin", "off")]);
+        for line in ["tempest", "tempest front --admin a --admin b", "tempest front --listne x", "tempest up x"] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn publish_takes_data_that_looks_like_a_flag() {
+        let cli = parse("tempest publish news -5 --event tick --redis redis://h").expect("a message");
+        let Command::Publish(publish) = cli.command else { panic!("publish") };
+        assert_eq!((publish.data.as_deref(), publish.event.as_deref()), (Some("-5"), Some("tick")));
+        assert_eq!(publish.place.0.settings.len(), 1);
+        assert!(parse("tempest publish").is_err());
+        assert!(parse("tempest publish news - --listen x").is_err());
+    }
+
+    #[test]
+    fn help_names_every_setting_with_its_variable() {
+        let help = parse("tempest up --help").expect_err("help is no command").to_string();
+        for setting in tempest::config::options::ALL {
+            assert!(help.contains(&format!("--{}", setting.flag)), "{help}");
+            assert!(help.contains(&setting.env()), "{help}");
+        }
+        assert!(parse("tempest --help").expect_err("help").to_string().contains("tempest publish news"));
+        assert_eq!(parse("tempest --version").expect_err("version").exit_code(), 0);
+    }
+}

@@ -1,0 +1,148 @@
+//! `tempest status`: fronts, queues and workers, as they registered themselves.
+//!
+//! Empty parts say what to do about it. Records are read leniently: what a front or worker of another version does not
+//! say is a dash.
+
+use serde_json::Value;
+
+use super::table::{Table, duration, printable};
+use super::{CommandError, Place, with_redis};
+use crate::broker::control::{FrontState, QueueState, Registry};
+use crate::config::Loaded;
+
+/// What is not known.
+const UNKNOWN: &str = "-";
+/// Recent problems shown, the latest of all fronts.
+const PROBLEMS: usize = 10;
+
+/// The picture of who is there: a text for people, or one JSON object.
+pub fn status(loaded: &Loaded, json: bool) -> Result<String, CommandError> {
+    let place = Place::find(loaded);
+    let registry = with_redis(&place, async |control| control.registry(&place.keys).await)?;
+    if json {
+        let mut picture = serde_json::json!(registry);
+        picture["redis"] = place.redis.to_string().into();
+        picture["prefix"] = place.keys.prefix().into();
+        return Ok(picture.to_string());
+    }
+    let head = format!("Redis {}, keys under {}:", place.redis, place.keys.prefix());
+    Ok([head, fronts(&registry), queues(&registry), workers(&registry), problems(&registry)].join("\n\n"))
+}
+
+fn section(title: &str, table: &Table) -> String {
+    format!("{title}\n{}", table.text()).trim_end().to_owned()
+}
+
+fn fronts(registry: &Registry) -> String {
+    if registry.fronts.is_empty() {
+        return "Fronts\n  none runs. Start one: `tempest up`, or `tempest front --redis URL`".to_owned();
+    }
+    let mut table = Table::new(&["id", "pid", "host", "up for", "listens on", "requests", "in flight", "streams"]);
+    for FrontState { id, record, .. } in &registry.fronts {
+        let field = |name| text(&record[name]);
+        table.row([
+            id.clone(),
+            field("pid"),
+            field("host"),
+            age(registry.at, &record["started"]),
+            field("listen"),
+            field("requests"),
+            field("in_flight"),
+            field("streams"),
+        ]);
+    }
+    section("Fronts", &table)
+}
+
+fn queues(registry: &Registry) -> String {
+    if registry.queues.is_empty() {
+        return "Queues\n  none: a front announces those of its routes when it starts".to_owned();
+    }
+    let mut table = Table::new(&["name", "waiting", "workers"]);
+    for QueueState { name, depth, workers } in &registry.queues {
+        table.row([name.clone(), depth.to_string(), workers.len().to_string()]);
+    }
+    section("Queues", &table)
+}
+
+fn workers(registry: &Registry) -> String {
+    if registry.queues.iter().all(|queue| queue.workers.is_empty()) {
+        return "Workers\n  none has registered. Workers with an SDK and those that `tempest up` starts do;\n  \
+                a script that only pops and answers works all the same and is not seen here"
+            .to_owned();
+    }
+    let mut table = Table::new(&["queue", "id", "language", "pid", "host", "state", "done", "up for"]);
+    for queue in &registry.queues {
+        for record in &queue.workers {
+            let field = |name| text(&record[name]);
+            let up = age(registry.at, &record["started"]);
+            let cells = ["id", "language", "pid", "host", "state", "done"].map(field);
+            table.row([queue.name.clone()].into_iter().chain(cells).chain([up]));
+        }
+    }
+    section("Workers", &table)
+}
+
+fn problems(registry: &Registry) -> String {
+    let lists = registry.fronts.iter().filter_map(|front| front.record["problems"].as_array());
+    let mut all: Vec<&Value> = lists.flatten().collect();
+    if all.is_empty() {
+        return "Recent problems\n  none".to_owned();
+    }
+    all.sort_by_key(|problem| std::cmp::Reverse(problem["at"].as_u64()));
+    let mut table = Table::new(&["ago", "what", "queue", "request", "detail"]);
+    for problem in all.into_iter().take(PROBLEMS) {
+        let cells = ["what", "queue", "request", "detail"].map(|name| text(&problem[name]));
+        table.row([age(registry.at, &problem["at"])].into_iter().chain(cells));
+    }
+    section("Recent problems", &table)
+}
+
+fn age(now: u64, since: &Value) -> String {
+    since.as_u64().map_or_else(|| UNKNOWN.to_owned(), |since| duration(now.saturating_sub(since)))
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => UNKNOWN.to_owned(),
+        Value::String(text) if text.is_empty() => UNKNOWN.to_owned(),
+        Value::String(text) => printable(text),
+        Value::Array(list) => list.iter().map(text).collect::<Vec<_>>().join(" "),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_picture_says_what_to_do() {
+        let empty = Registry::default();
+        assert!(fronts(&empty).contains("tempest up"));
+        assert!(workers(&empty).contains("none has registered"));
+        assert!(queues(&empty).contains("none") && problems(&empty).contains("none"));
+    }
+
+    #[test]
+    fn records_of_any_shape_are_shown() {
+        let record = json!({"pid": 7, "host": "h", "started": 1_000, "listen": ["127.0.0.1:1337"],
+            "requests": 12, "in_flight": 0, "problems": [{"at": 60_000, "what": "malformed-answer", "detail": "no\nid"}]});
+        let worker = json!({"id": "ruby.1", "language": "ruby", "started": "yesterday"});
+        let registry = Registry {
+            at: 61_000,
+            fronts: vec![FrontState { id: "f".into(), reactors: 1, record }],
+            queues: vec![QueueState { name: "web".into(), depth: 3, workers: vec![worker] }],
+        };
+        assert!(
+            fronts(&registry).ends_with("f   7    h     1m 0s   127.0.0.1:1337  12        0          -"),
+            "{}",
+            fronts(&registry)
+        );
+        assert!(workers(&registry).contains("web    ruby.1  ruby"), "{}", workers(&registry));
+        assert!(problems(&registry).contains("1s   malformed-answer"), "{}", problems(&registry));
+        assert!(!problems(&registry).contains("no\nid"));
+    }
+}

@@ -1,0 +1,171 @@
+//! Puts a configuration together: finds the file, takes flags and environment over it, and says what was assumed.
+//!
+//! The only place that opens the file. The environment comes in as a function, so that nothing here depends on the
+//! process it runs in.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use toml::de::DeTable;
+
+use super::options::{ALL, CONFIG, Setting};
+use super::problem::{Collector, Problem, Problems};
+use super::section::{Override, Section, Source};
+use super::{Config, Listen, Pattern, RedisUrl, RedisUrlError, RouteKind, file};
+
+/// The file that is read when none is named.
+const DEFAULT_FILE: &str = "tempest.toml";
+/// Where workers find the address of their Redis.
+const WORKER_URL: &str = "REDIS_URL";
+
+/// For which command a configuration is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Everything on one machine: no URL means a private Redis; without a file, on loopback, all channels are public.
+    Up,
+    /// The front alone: no URL means the usual local one, and nothing is public unless it is said to be.
+    Front,
+    /// A command that talks to a running front through its Redis: no URL means `REDIS_URL`, so that it works
+    /// unchanged where workers run; without that the command has to look for a run on this machine.
+    Client,
+}
+
+/// What the command line gave.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// Each setting that was given, with its text; several values are joined by commas.
+    pub settings: Vec<(&'static Setting, String)>,
+}
+
+/// A configuration and how it came to be.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// The file that was read.
+    pub file: Option<PathBuf>,
+    /// What was assumed and should be known, a sentence each.
+    pub notices: Vec<String>,
+}
+
+/// Reads the configuration of one command. `env` looks an environment variable up; `folder` is the working folder.
+///
+/// # Errors
+/// Everything that is wrong with it, at once.
+pub fn load(
+    mode: Mode,
+    flags: &Flags,
+    env: &dyn Fn(&str) -> Option<String>,
+    folder: &Path,
+) -> Result<Loaded, Problems> {
+    let overrides = overrides(flags, env);
+    let file = find_file(&overrides, folder).map_err(|problem| Problems(vec![problem]))?;
+    let (name, text) = match &file {
+        Some((name, path)) => (name.clone(), read_text(name, path)?),
+        None => (DEFAULT_FILE.to_owned(), String::new()),
+    };
+    let path = file.map(|(_, path)| path);
+    let base = path.as_deref().and_then(Path::parent).unwrap_or(folder);
+    let mut config = parse(&name, &text, overrides, base)?;
+    if mode == Mode::Client && config.redis.url.is_none() {
+        config.redis.url = worker_url(env)?;
+    }
+    let notices = assume(mode, &mut config, path.is_some());
+    Ok(Loaded { config, file: path, notices })
+}
+
+impl Config {
+    /// Reads the text of a configuration file; `base` is what its relative paths are relative to.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at once.
+    pub fn from_toml(text: &str, base: &Path) -> Result<Self, Problems> {
+        parse(DEFAULT_FILE, text, HashMap::new(), base)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::from_toml("", Path::new(".")).expect("an empty configuration has no faults")
+    }
+}
+
+fn parse(name: &str, text: &str, overrides: HashMap<&'static str, Override>, base: &Path) -> Result<Config, Problems> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let problems = Collector::default();
+    let source = Source { name: name.to_owned(), text, overrides, problems, broken: !errors.is_empty() };
+    let config = file::read(Section::root(&source, table.get_ref()), base);
+    for error in &errors {
+        source.syntax(error.span().map_or(0, |span| span.start), error.message());
+    }
+    match source.problems.into_problems() {
+        problems if problems.is_empty() => Ok(config),
+        problems => Err(Problems(problems)),
+    }
+}
+
+fn overrides(flags: &Flags, env: &dyn Fn(&str) -> Option<String>) -> HashMap<&'static str, Override> {
+    let mut all = HashMap::new();
+    for setting in ALL {
+        let variable = setting.env();
+        if let Some(text) = env(&variable).filter(|text| !text.is_empty()) {
+            all.insert(setting.key, Override { place: variable, text });
+        }
+    }
+    for (setting, text) in &flags.settings {
+        all.insert(setting.key, Override { place: format!("--{}", setting.flag), text: text.clone() });
+    }
+    all
+}
+
+/// The file to read, as shown and as found. One that was named has to be there.
+fn find_file(overrides: &HashMap<&'static str, Override>, folder: &Path) -> Result<Option<(String, PathBuf)>, Problem> {
+    if let Some(Override { place, text }) = overrides.get(CONFIG.key) {
+        let path = folder.join(text);
+        if path.is_file() {
+            return Ok(Some((text.clone(), path)));
+        }
+        let message = format!("expected a configuration file, but there is no file {text:?}");
+        return Err(Problem { place: place.clone(), setting: String::new(), message });
+    }
+    let path = folder.join(DEFAULT_FILE);
+    Ok(path.is_file().then(|| (DEFAULT_FILE.to_owned(), path)))
+}
+
+fn read_text(name: &str, path: &Path) -> Result<String, Problems> {
+    std::fs::read_to_string(path).map_err(|error| {
+        let message = format!("cannot be read: {error}");
+        Problems(vec![Problem { place: name.to_owned(), setting: String::new(), message }])
+    })
+}
+
+fn worker_url(env: &dyn Fn(&str) -> Option<String>) -> Result<Option<RedisUrl>, Problems> {
+    let Some(text) = env(WORKER_URL).filter(|text| !text.is_empty()) else { return Ok(None) };
+    text.parse().map(Some).map_err(|error: RedisUrlError| {
+        let (place, message) = (WORKER_URL.to_owned(), error.to_string());
+        Problems(vec![Problem { place, setting: String::new(), message }])
+    })
+}
+
+/// Fills in what depends on the command, and says so.
+fn assume(mode: Mode, config: &mut Config, has_file: bool) -> Vec<String> {
+    let mut notices = Vec::new();
+    if mode == Mode::Client {
+        return notices;
+    }
+    if mode == Mode::Front && config.redis.url.is_none() {
+        config.redis.url = Some(RedisUrl::tcp("127.0.0.1", 6379));
+    }
+    let serves_channels = config.routes.iter().any(|route| matches!(route.kind, RouteKind::Subscribe));
+    if !config.channels.public.is_empty() || !serves_channels {
+        return notices;
+    }
+    let loopback = config.front.listen.iter().all(|Listen::Tcp(address)| address.ip().is_loopback());
+    if mode == Mode::Up && !has_file && loopback {
+        config.channels.public = vec![Pattern::new("*")];
+        notices.push("every channel may be read by anybody on this machine (--public-channels narrows it)".to_owned());
+    } else {
+        notices.push("no channel may be read: name some in channels.public or --public-channels".to_owned());
+    }
+    notices
+}

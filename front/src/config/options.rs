@@ -1,0 +1,158 @@
+//! The settings that are flags: one table, from which the flags and their help, the names of the environment variables
+//! and the table in the manual are made.
+//!
+//! A setting is a flag when people change it from run to run; everything else is in the file only. Reading a value is
+//! not done here: it is the same for flag, variable and file.
+
+use std::fmt::Write;
+
+/// One setting that may be given as a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The flag without its dashes.
+    pub flag: &'static str,
+    /// Its dotted name in the file; empty where the file cannot have it.
+    pub key: &'static str,
+    /// What stands for the value in the help.
+    pub value: &'static str,
+    /// The default, in words.
+    pub default: &'static str,
+    /// What it does.
+    pub help: &'static str,
+    /// It may be given several times.
+    pub repeats: bool,
+}
+
+/// Where the configuration file is; the only setting that is not in it.
+pub const CONFIG: Setting = Setting {
+    flag: "config",
+    key: "",
+    value: "FILE",
+    default: "tempest.toml in the working folder, if there is one",
+    help: "The configuration file",
+    repeats: false,
+};
+
+/// Which Redis.
+pub const REDIS: Setting = Setting {
+    flag: "redis",
+    key: "redis.url",
+    value: "URL",
+    default: "up: a private server; else redis://127.0.0.1:6379",
+    help: "Redis or Valkey: redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://… with TLS, or unix:///PATH",
+    repeats: false,
+};
+
+/// What every key in Redis begins with.
+pub const PREFIX: Setting = Setting {
+    flag: "prefix",
+    key: "prefix",
+    value: "NAME",
+    default: "tempest",
+    help: "What every key in Redis begins with",
+    repeats: false,
+};
+
+/// All of them, in the order of help and manual.
+pub const ALL: &[Setting] = &[
+    CONFIG,
+    Setting {
+        flag: "listen",
+        key: "front.listen",
+        value: "ADDRESS",
+        default: "127.0.0.1:1337",
+        help: "Where browsers connect; port 0 takes a free one",
+        repeats: true,
+    },
+    Setting {
+        flag: "admin",
+        key: "front.admin",
+        value: "ADDRESS",
+        default: "127.0.0.1:1338",
+        help: "Where operators connect (/live, /ready, /metrics, /status), or off",
+        repeats: false,
+    },
+    REDIS,
+    PREFIX,
+    Setting {
+        flag: "public-channels",
+        key: "channels.public",
+        value: "PATTERNS",
+        default: "none; all for up without a file on loopback",
+        help: "Channels that anybody may read: patterns with * and ?, separated by commas",
+        repeats: true,
+    },
+    Setting {
+        flag: "reactors",
+        key: "front.reactors",
+        value: "COUNT",
+        default: "1",
+        help: "Event loops, each on a thread of its own",
+        repeats: false,
+    },
+    Setting {
+        flag: "access-log",
+        key: "log.access",
+        value: "FORMAT",
+        default: "off",
+        help: "A line a request on standard output: off, combined or json",
+        repeats: false,
+    },
+    Setting {
+        flag: "log-format",
+        key: "log.format",
+        value: "FORMAT",
+        default: "auto",
+        help: "The log on standard error: text, json, or auto (text on a terminal, JSON lines elsewhere)",
+        repeats: false,
+    },
+    Setting {
+        flag: "log-level",
+        key: "log.level",
+        value: "LEVEL",
+        default: "info",
+        help: "error, warn, info, debug, trace, or a filter like info,tempest::broker=debug",
+        repeats: false,
+    },
+];
+
+impl Setting {
+    /// The environment variable: `TEMPEST_PUBLIC_CHANNELS`.
+    pub fn env(&self) -> String {
+        format!("TEMPEST_{}", self.flag.to_ascii_uppercase().replace('-', "_"))
+    }
+
+    /// The text of `--help`.
+    pub fn full_help(&self) -> String {
+        format!("{} [{}] [default: {}]", self.help, self.env(), self.default)
+    }
+}
+
+/// The table of the manual.
+pub fn markdown() -> String {
+    let mut out = String::from("| Flag | Variable | In the file | Default | What |\n| --- | --- | --- | --- | --- |\n");
+    for setting in ALL {
+        let key = if setting.key.is_empty() { "".to_owned() } else { format!("`{}`", setting.key) };
+        let value = setting.value.replace('|', "\\|");
+        let repeats = if setting.repeats { "; may be repeated" } else { "" };
+        let Setting { flag, default, help, .. } = setting;
+        writeln!(out, "| `--{flag} {value}` | `{}` | {key} | {default} | {help}{repeats} |", setting.env())
+            .expect("writing to a String cannot fail");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_setting_has_a_flag_and_a_name_of_its_own() {
+        let flags: HashSet<_> = ALL.iter().map(|setting| setting.flag).collect();
+        let keys: HashSet<_> = ALL.iter().map(|setting| setting.key).collect();
+        assert_eq!((flags.len(), keys.len()), (ALL.len(), ALL.len()));
+        assert_eq!(ALL[5].env(), "TEMPEST_PUBLIC_CHANNELS");
+    }
+}

@@ -1,0 +1,215 @@
+//! Reads routes and their path patterns.
+//!
+//! What a pattern matches is decided by the router; here is only how it is written.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::Method;
+use tempest_protocol::QueueName;
+
+use super::section::Section;
+use super::value::{Read, Value, Wrong, bytes, list, one_of, path, queue, string, time};
+use super::{PathPattern, Route, RouteKind, Segment};
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+const BODY_LIMIT: usize = 1024 * 1024;
+
+/// The kinds of route by their names in the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Queue,
+    Subscribe,
+    Files,
+}
+
+const KINDS: &[(&str, Named)] = &[("queue", Named::Queue), ("subscribe", Named::Subscribe), ("files", Named::Files)];
+
+/// The routes of a configuration that has none: channels under `/sub/`, everything else to the queue `web`.
+pub(super) fn defaults() -> Vec<Route> {
+    let pattern = |text: &str| text.parse().expect("the default patterns are well formed");
+    let queue = QueueName::new("web").expect("`web` is a queue name");
+    let kinds = [
+        ("/sub/{channel...}", RouteKind::Subscribe),
+        ("/{rest...}", RouteKind::Queue { queue, timeout: TIMEOUT, body_limit: BODY_LIMIT }),
+    ];
+    kinds.into_iter().map(|(text, kind)| Route { path: pattern(text), methods: None, host: None, kind }).collect()
+}
+
+/// Reads one `[[route]]`; `None` where it is too broken to be one.
+pub(super) fn read(mut section: Section<'_>, base: &Path, body_memory: usize) -> Option<Route> {
+    let path = section.require("path", path_pattern);
+    let methods = section.optional("methods", list(method));
+    let host = section.optional("host", host);
+    let kind = kind_of(&mut section).and_then(|kind| match kind {
+        Named::Queue => read_queue(&mut section, body_memory),
+        Named::Subscribe => read_subscribe(&section, path.as_ref()),
+        Named::Files => read_files(&mut section, base, path.as_ref()),
+    });
+    section.finish();
+    Some(Route { path: path?, methods, host, kind: kind? })
+}
+
+/// The kind as given, or as the keys tell.
+fn kind_of(section: &mut Section<'_>) -> Option<Named> {
+    if section.has("kind") {
+        let kind = section.optional("kind", one_of(KINDS));
+        if kind.is_none() {
+            // Without a kind nobody can say which of these belong here.
+            section.ignore(&["queue", "timeout", "body_limit", "dir"]);
+        }
+        return kind;
+    }
+    section.ignore(&["kind"]);
+    match (section.has("queue"), section.has("dir")) {
+        (true, _) => Some(Named::Queue),
+        (false, true) => Some(Named::Files),
+        (false, false) => {
+            section.problem("kind", "expected one of queue, subscribe, files, or a queue = \"NAME\"");
+            section.ignore(&["timeout", "body_limit"]);
+            None
+        }
+    }
+}
+
+fn read_queue(section: &mut Section<'_>, body_memory: usize) -> Option<RouteKind> {
+    let queue = section.require("queue", queue);
+    let timeout = section.get("timeout", time(Duration::from_millis(1)), TIMEOUT);
+    let body_limit = section.get("body_limit", bytes(0), BODY_LIMIT.min(body_memory));
+    if body_limit > body_memory {
+        section.problem("body_limit", "expected at most limits.body_memory, or no such body could ever be taken");
+    }
+    Some(RouteKind::Queue { queue: queue?, timeout, body_limit })
+}
+
+fn read_subscribe(section: &Section<'_>, path: Option<&PathPattern>) -> Option<RouteKind> {
+    let named = |segment: &Segment| matches!(segment, Segment::One(name) | Segment::Rest(name) if name == "channel");
+    if path.is_some_and(|path| !path.segments.iter().any(named)) {
+        section.problem("path", "expected a part {channel} or {channel...}, which names the channel");
+    }
+    Some(RouteKind::Subscribe)
+}
+
+fn read_files(section: &mut Section<'_>, base: &Path, pattern: Option<&PathPattern>) -> Option<RouteKind> {
+    let ends_well =
+        |path: &PathPattern| matches!(path.segments.last(), Some(Segment::Rest(_))) || path.text.ends_with('/');
+    if pattern.is_some_and(|path| !ends_well(path)) {
+        section
+            .problem("path", "expected an end like {file...}, which names the file, or / for the folder's index.html");
+    }
+    let dir = section.require("dir", path)?;
+    Some(RouteKind::Files { dir: base.join(dir) })
+}
+
+fn method(value: &Value<'_>) -> Read<Method> {
+    let text = string(value)?;
+    let upper = !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-' || b == b'_');
+    let method = if upper { Method::from_bytes(text.as_bytes()).ok() } else { None };
+    method.ok_or_else(|| value.wrong("a method like GET, in capitals"))
+}
+
+/// A host as requests name it, without its port, in lower case.
+fn host(value: &Value<'_>) -> Read<String> {
+    let text = string(value)?;
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(|v6| v6.contains(':'));
+    let name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    if bare || (!text.is_empty() && text.bytes().all(name)) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    Err(value.wrong("a host name like app.example, without scheme, port or path"))
+}
+
+fn path_pattern(value: &Value<'_>) -> Read<PathPattern> {
+    let text = string(value)?;
+    text.parse().map_err(|expected: String| Wrong { at: value.at, message: format!("{expected}, found {text:?}") })
+}
+
+impl std::str::FromStr for PathPattern {
+    type Err = String;
+
+    /// Reads `/a/{x}/{rest...}`; the error says what was expected.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let inner = text.strip_prefix('/').ok_or("expected a path that begins with /")?;
+        let segments = inner.split('/').map(segment).collect::<Result<Vec<_>, String>>()?;
+        let names: Vec<&str> = segments.iter().filter_map(Segment::name).collect();
+        if names.iter().enumerate().any(|(i, name)| names[..i].contains(name)) {
+            return Err("expected a name of its own for each {name}".to_owned());
+        }
+        let before_last = &segments[..segments.len() - 1];
+        if before_last.iter().any(|segment| matches!(segment, Segment::Rest(_))) {
+            return Err("expected {name...} at the end only".to_owned());
+        }
+        Ok(Self { text: text.to_owned(), segments })
+    }
+}
+
+impl Segment {
+    fn name(&self) -> Option<&str> {
+        match self {
+            Segment::Literal(_) => None,
+            Segment::One(name) | Segment::Rest(name) => Some(name),
+        }
+    }
+}
+
+fn segment(text: &str) -> Result<Segment, String> {
+    let Some(inner) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
+        let unfit = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '{' | '}' | '?' | '#');
+        return match text.find(unfit) {
+            None => Ok(Segment::Literal(text.to_owned())),
+            Some(_) => Err("expected {name} as a whole segment, and no ? # or white space".to_owned()),
+        };
+    };
+    let (name, rest) = inner.strip_suffix("...").map_or((inner, false), |name| (name, true));
+    let fit = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if name.is_empty() || !name.bytes().all(fit) {
+        return Err("expected a name of letters, digits and _ in {name} or {name...}".to_owned());
+    }
+    Ok(if rest { Segment::Rest(name.to_owned()) } else { Segment::One(name.to_owned()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segments(text: &str) -> Vec<Segment> {
+        text.parse::<PathPattern>().expect("a pattern").segments
+    }
+
+    #[test]
+    fn reads_patterns() {
+        let literal = |text: &str| Segment::Literal(text.into());
+        assert_eq!(segments("/"), [literal("")]);
+        assert_eq!(segments("/a/b"), [literal("a"), literal("b")]);
+        assert_eq!(segments("/a/"), [literal("a"), literal("")]);
+        assert_eq!(
+            segments("/{x}/b/{rest...}"),
+            [Segment::One("x".into()), literal("b"), Segment::Rest("rest".into())]
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_no_pattern() {
+        for (text, part) in [
+            ("", "begins with /"),
+            ("a", "begins with /"),
+            ("/{x}/{x}", "of its own"),
+            ("/{x...}/a", "at the end only"),
+            ("/a{x}", "whole segment"),
+            ("/{x", "whole segment"),
+            ("/{}", "letters"),
+            ("/{...}", "letters"),
+            ("/{a b}", "letters"),
+            ("/a?b", "no ?"),
+            ("/a b", "white space"),
+        ] {
+            let error = text.parse::<PathPattern>().expect_err(text);
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_default_routes_exist() {
+        assert_eq!(defaults().len(), 2);
+    }
+}

@@ -1,0 +1,273 @@
+//! One accepted socket: HTTP/1.1 on it, its time limits, and the moment when it becomes a stream.
+//!
+//! hyper parses and writes; this drives it, so that the socket can be taken out of it again: hyper holds 16 KiB of
+//! buffers for as long as it has a connection, and a stream needs none. It must not know routes or queues.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::Service;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::config::Limits;
+use crate::http::{Activity, Body, Context, Detach, Peer, early_response, handle};
+use crate::hub;
+use crate::lifecycle::Phase;
+
+/// How often the connections' time limits are looked at.
+const SWEEP: Duration = Duration::from_millis(250);
+/// A connection that is closed while its peer still sends is read from this long, so that the peer gets the last
+/// answer rather than a reset (RFC 9112, section 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+/// And up to this many bytes.
+const LINGER_BYTES: usize = 256 * 1024;
+/// While draining, an idle connection is kept this long: its next request gets an answer that says «close».
+const DRAIN_IDLE: Duration = Duration::from_secs(1);
+
+/// All HTTP connections of one reactor, for their time limits.
+#[derive(Default)]
+pub struct Connections(RefCell<Vec<Weak<Peer>>>);
+
+impl Connections {
+    /// Serves one socket until its end; streams go on in a task of their own, which holds `guard` then.
+    pub async fn serve<G: 'static>(&self, context: Rc<Context>, socket: TcpStream, guard: G) {
+        let (Ok(address), Ok(server)) = (socket.peer_addr(), socket.local_addr()) else { return };
+        let peer = Peer::new(address, server);
+        self.0.borrow_mut().push(Rc::downgrade(&peer));
+        let ended = drive(&context, &peer, socket).await;
+        match ended {
+            End::Stream(socket, detach) => {
+                drop(tokio::task::spawn_local(stream(socket, detach, guard)));
+            }
+            End::Close(socket, last_words) => close(socket, &last_words).await,
+        }
+    }
+
+    /// Ends connections whose time is over, until dropped.
+    pub async fn keep_time(&self, context: &Context) {
+        let limits = &context.config.limits;
+        let mut life = context.life.clone();
+        let mut draining_since = None;
+        loop {
+            if draining_since.is_none() {
+                tokio::select! {
+                    () = tokio::time::sleep(SWEEP) => {}
+                    () = life.reached(Phase::Draining) => draining_since = Some(Instant::now()),
+                }
+            } else {
+                tokio::time::sleep(SWEEP).await;
+            }
+            self.sweep(limits, draining_since);
+        }
+    }
+
+    fn sweep(&self, limits: &Limits, draining_since: Option<Instant>) {
+        let now = Instant::now();
+        self.0.borrow_mut().retain(|peer| {
+            let Some(peer) = peer.upgrade() else { return false };
+            if is_over(&peer, limits, now, draining_since) {
+                peer.expired.set(true);
+                peer.wake();
+            }
+            true
+        });
+    }
+}
+
+fn is_over(peer: &Peer, limits: &Limits, now: Instant, draining_since: Option<Instant>) -> bool {
+    let (activity, since) = peer.activity.get();
+    let lasted = now.saturating_duration_since(since);
+    let drained = draining_since.is_some_and(|since| now.saturating_duration_since(since) > DRAIN_IDLE);
+    match activity {
+        Activity::Busy => false,
+        Activity::Head => lasted > limits.head_time,
+        Activity::Idle if drained => true,
+        Activity::Idle if peer.answered.get() => lasted > limits.idle_time,
+        Activity::Idle => lasted > limits.head_time,
+    }
+}
+
+enum End {
+    /// The socket becomes a stream.
+    Stream(TcpStream, Detach),
+    /// The socket is closed, after these bytes.
+    Close(TcpStream, Vec<u8>),
+}
+
+async fn drive(context: &Rc<Context>, peer: &Rc<Peer>, socket: TcpStream) -> End {
+    let limits = &context.config.limits;
+    let blocked = Rc::new(Cell::new(false));
+    let io = TokioIo::new(Watched { socket, peer: Rc::clone(peer), blocked: Rc::clone(&blocked) });
+    let service = Requests { context: Rc::clone(context), peer: Rc::clone(peer) };
+    let mut connection = http1::Builder::new()
+        .max_headers(limits.headers)
+        .max_header_size(limits.head_bytes)
+        .max_buf_size(limits.head_bytes.max(MIN_BUFFER))
+        .serve_connection(io, service);
+    let outcome = poll_fn(|cx| {
+        listen(peer, cx);
+        if peer.expired.get() {
+            return Poll::Ready(Outcome::Expired);
+        }
+        match connection.poll_without_shutdown(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Outcome::Done),
+            Poll::Ready(Err(error)) => Poll::Ready(Outcome::Failed(error)),
+            // What hyper has not written yet is older than the stream and must be out before it.
+            Poll::Pending if !blocked.get() => match peer.detach.borrow_mut().take() {
+                Some(detach) => Poll::Ready(Outcome::Detach(detach)),
+                None => Poll::Pending,
+            },
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    let socket = connection.into_parts().io.into_inner().socket;
+    match outcome {
+        Outcome::Detach(detach) => End::Stream(socket, detach),
+        Outcome::Done => End::Close(socket, Vec::new()),
+        Outcome::Failed(error) => {
+            tracing::debug!(peer = %peer.address, "connection ended: {error}");
+            End::Close(socket, Vec::new())
+        }
+        Outcome::Expired => End::Close(socket, expired(peer)),
+    }
+}
+
+/// hyper's own minimum for its buffers.
+const MIN_BUFFER: usize = 8192;
+
+enum Outcome {
+    Done,
+    Failed(hyper::Error),
+    Expired,
+    Detach(Detach),
+}
+
+/// A head that stopped half-way gets to know why; a connection on which nothing was begun is just closed.
+fn expired(peer: &Peer) -> Vec<u8> {
+    match peer.activity.get().0 {
+        Activity::Head => early_response(StatusCode::REQUEST_TIMEOUT, "the request's head did not come in time", None),
+        Activity::Idle | Activity::Busy => Vec::new(),
+    }
+}
+
+fn listen(peer: &Peer, cx: &TaskContext<'_>) {
+    let mut waker = peer.waker.borrow_mut();
+    match &mut *waker {
+        Some(known) => known.clone_from(cx.waker()),
+        none => *none = Some(cx.waker().clone()),
+    }
+}
+
+async fn stream<G>(socket: TcpStream, detach: Detach, guard: G) {
+    let Detach { seat, opening, id, entry } = detach;
+    let ended = hub::serve(socket, seat, opening).await;
+    if let Some(entry) = entry {
+        entry.write(&id, StatusCode::OK.as_u16(), ended.bytes);
+    }
+    drop(guard);
+}
+
+/// Says the last words, closes our side, and listens a little so that they arrive.
+pub async fn close(mut socket: TcpStream, last_words: &[u8]) {
+    let polite = async {
+        if !last_words.is_empty() {
+            socket.write_all(last_words).await?;
+        }
+        socket.shutdown().await?;
+        let mut scrap = [0; 2048];
+        let mut read = 0;
+        while read < LINGER_BYTES {
+            match socket.read(&mut scrap).await? {
+                0 => break,
+                bytes => read += bytes,
+            }
+        }
+        io::Result::Ok(())
+    };
+    let _ = timeout(LINGER, polite).await;
+}
+
+/// The service that hyper calls for every request of one connection.
+struct Requests {
+    context: Rc<Context>,
+    peer: Rc<Peer>,
+}
+
+impl Service<Request<Incoming>> for Requests {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>>>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let handling = handle(Rc::clone(&self.context), Rc::clone(&self.peer), request);
+        Box::pin(async move { Ok(handling.await) })
+    }
+}
+
+/// The socket as hyper sees it, watched: when a head begins, and whether everything written is out.
+struct Watched {
+    socket: TcpStream,
+    peer: Rc<Peer>,
+    blocked: Rc<Cell<bool>>,
+}
+
+impl Watched {
+    fn wrote(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.blocked.set(polled.is_pending());
+        if polled.is_ready() && self.peer.activity.get().0 == Activity::Idle {
+            self.peer.turn_to(Activity::Idle);
+        }
+        polled
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
+        if buf.filled().len() > before && self.peer.activity.get().0 == Activity::Idle {
+            self.peer.turn_to(Activity::Head);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.wrote(polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        self.wrote(polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

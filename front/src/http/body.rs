@@ -1,0 +1,195 @@
+//! Bodies: taking a request's in, and the one type of a response's.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context as TaskContext, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::Request;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::{Activity, Context, Peer};
+use crate::error::Failure;
+use crate::queue::Ticket;
+use crate::telemetry::Refusal;
+
+/// A response's body.
+pub struct Body {
+    kind: Kind,
+    /// Told when the body has been handed over whole, or dropped.
+    ended: Option<OnEnd>,
+}
+
+enum Kind {
+    Whole(Bytes),
+    Answer(Ticket),
+    Done,
+    Boxed(UnsyncBoxBody<Bytes, io::Error>),
+}
+
+type Report = Box<dyn FnOnce(u64)>;
+
+struct OnEnd {
+    peer: Rc<Peer>,
+    report: Option<Report>,
+    bytes: u64,
+}
+
+impl Drop for OnEnd {
+    fn drop(&mut self) {
+        self.peer.answered.set(true);
+        self.peer.turn_to(Activity::Idle);
+        if let Some(report) = self.report.take() {
+            report(self.bytes);
+        }
+    }
+}
+
+impl Body {
+    /// Bytes at hand.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self { kind: Kind::Whole(bytes.into()), ended: None }
+    }
+
+    /// What a worker sends, message by message.
+    pub fn answer(ticket: Ticket) -> Self {
+        Self { kind: Kind::Answer(ticket), ended: None }
+    }
+
+    /// Anything else.
+    pub fn boxed(body: UnsyncBoxBody<Bytes, io::Error>) -> Self {
+        Self { kind: Kind::Boxed(body), ended: None }
+    }
+
+    /// Marks the connection idle when the body is over, and reports how many bytes it had.
+    pub(super) fn on_end(&mut self, peer: &Rc<Peer>, report: Option<Report>) {
+        self.ended = Some(OnEnd { peer: Rc::clone(peer), report, bytes: 0 });
+    }
+
+    fn poll_inner(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut self.kind {
+            Kind::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.kind = Kind::Done;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Kind::Answer(ticket) => match ticket.poll_part(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(part)) => {
+                    if part.last {
+                        self.kind = Kind::Done;
+                    }
+                    Poll::Ready(Some(Ok(Frame::data(part.body))))
+                }
+                // The head is out: the only honest thing left is to break the connection off.
+                Poll::Ready(Err(failure)) => {
+                    self.kind = Kind::Done;
+                    Poll::Ready(Some(Err(io::Error::other(format!("the answer broke off: {failure:?}")))))
+                }
+            },
+            Kind::Done => Poll::Ready(None),
+            Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let polled = self.poll_inner(cx);
+        if let (Poll::Ready(Some(Ok(frame))), Some(ended)) = (&polled, &mut self.ended) {
+            ended.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Whole(bytes) => bytes.is_empty(),
+            Kind::Done => true,
+            Kind::Answer(_) => false,
+            Kind::Boxed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Done => SizeHint::with_exact(0),
+            Kind::Answer(_) => SizeHint::default(),
+            Kind::Boxed(body) => body.size_hint(),
+        }
+    }
+}
+
+/// A share of the process's memory for request bodies, given back when dropped.
+pub(super) struct Share {
+    pool: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Share {
+    fn take(&mut self, bytes: usize, limit: usize) -> bool {
+        let before = self.pool.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        before + bytes <= limit
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.pool.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Takes the whole body in, within the route's limit, the process's memory and the time between two pieces.
+pub(super) async fn collect(
+    context: &Context,
+    request: &mut Request<Incoming>,
+    limit: usize,
+) -> Result<(Bytes, Share), Failure> {
+    let mut share = Share { pool: Arc::clone(&context.body_memory), bytes: 0 };
+    let announced = http_body::Body::size_hint(request.body()).exact();
+    if announced == Some(0) {
+        return Ok((Bytes::new(), share));
+    }
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(Failure::BodyTooLarge(limit));
+    }
+    let mut whole = BytesMut::with_capacity(announced.unwrap_or(0) as usize);
+    let body = request.body_mut();
+    loop {
+        let frame = match timeout(context.config.limits.body_time, body.frame()).await {
+            Err(_) => return Err(Failure::BodyTimeout),
+            Ok(None) => return Ok((whole.freeze(), share)),
+            Ok(Some(Err(error))) => return Err(body_error(&error)),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        if whole.len() + data.len() > limit {
+            return Err(Failure::BodyTooLarge(limit));
+        }
+        if !share.take(data.len(), context.config.limits.body_memory) {
+            context.metrics.refused.inc(Refusal::BodyMemory);
+            return Err(Failure::Overload("too many request bodies are being held"));
+        }
+        whole.extend_from_slice(&data);
+    }
+}
+
+fn body_error(error: &hyper::Error) -> Failure {
+    if error.is_closed() || error.is_incomplete_message() || error.is_canceled() {
+        Failure::ClientGone
+    } else {
+        Failure::BadRequest("the body is not what its framing says")
+    }
+}

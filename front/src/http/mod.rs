@@ -1,0 +1,234 @@
+//! HTTP: from a parsed request to a response, by route.
+//!
+//! Nothing here reads or writes a socket; the connection does. Errors become responses in [`respond`] and nowhere
+//! else.
+
+mod body;
+mod files;
+mod request_reply;
+mod respond;
+mod router;
+mod sse;
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::task::Waker;
+use std::time::Instant;
+
+use http::{HeaderValue, Method, Request, Response, Version};
+use hyper::body::Incoming;
+
+use crate::config::Config;
+use crate::error::Failure;
+use crate::hub::{Hub, Opening, Seat};
+use crate::lifecycle::Life;
+use crate::queue::Dispatch;
+use crate::telemetry::{AccessLog, Metrics};
+
+pub use body::Body;
+pub use respond::early_response;
+pub use router::{Router, Target};
+
+/// What the requests of one reactor need.
+pub struct Context {
+    /// All settings.
+    pub config: Arc<Config>,
+    /// The routes.
+    pub router: Router,
+    /// Requests that wait for workers.
+    pub dispatch: Rc<Dispatch>,
+    /// Browser channels.
+    pub hub: Rc<Hub>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Bytes of request bodies held by the whole process.
+    pub body_memory: Arc<AtomicUsize>,
+    /// The access log.
+    pub access: AccessLog,
+    /// The phase of the process.
+    pub life: Life,
+}
+
+/// What a connection is doing, for its time limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Nothing was asked yet, or everything asked is answered.
+    Idle,
+    /// A part of a head has come.
+    Head,
+    /// A request is being handled.
+    Busy,
+}
+
+/// What a connection and its requests share.
+pub struct Peer {
+    /// The client's address.
+    pub remote: SocketAddr,
+    /// The same as `ip:port`.
+    pub address: String,
+    /// The address it reached.
+    pub server: String,
+    /// What the connection is doing, and since when (or when it last made progress).
+    pub activity: Cell<(Activity, Instant)>,
+    /// True once a request has been answered: the next one may take its time.
+    pub answered: Cell<bool>,
+    /// The stream that this connection becomes.
+    pub detach: RefCell<Option<Detach>>,
+    /// The connection is to end now.
+    pub expired: Cell<bool>,
+    /// Wakes the connection's task.
+    pub waker: RefCell<Option<Waker>>,
+}
+
+/// A connection that stops being HTTP.
+pub struct Detach {
+    /// Its place among the channel's readers.
+    pub seat: Seat,
+    /// How it begins.
+    pub opening: Opening,
+    /// The request's id.
+    pub id: String,
+    /// For the access log.
+    pub entry: Option<Entry>,
+}
+
+impl Peer {
+    /// A fresh connection.
+    pub fn new(remote: SocketAddr, server: SocketAddr) -> Rc<Self> {
+        Rc::new(Self {
+            remote,
+            address: remote.to_string(),
+            server: server.to_string(),
+            activity: Cell::new((Activity::Idle, Instant::now())),
+            answered: Cell::new(false),
+            detach: RefCell::new(None),
+            expired: Cell::new(false),
+            waker: RefCell::new(None),
+        })
+    }
+
+    /// Changes what the connection is doing.
+    pub fn turn_to(&self, activity: Activity) {
+        self.activity.set((activity, Instant::now()));
+    }
+
+    /// Wakes the connection's task.
+    pub fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+/// What the access log will say of one request, once its answer is over.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    log: AccessLog,
+    peer: SocketAddr,
+    method: Method,
+    target: String,
+    version: &'static str,
+    started: Instant,
+    referer: Option<HeaderValue>,
+    agent: Option<HeaderValue>,
+}
+
+impl Entry {
+    /// None where no access log is kept: then nothing of this is needed.
+    fn of(context: &Context, peer: &Peer, request: &Request<Incoming>, started: Instant) -> Option<Self> {
+        let header = |name| request.headers().get(name).cloned();
+        context.access.is_on().then(|| Self {
+            log: context.access.clone(),
+            peer: peer.remote,
+            method: request.method().clone(),
+            target: request.uri().path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string),
+            version: request_reply::version_of(request.version()),
+            started,
+            referer: header(http::header::REFERER),
+            agent: header(http::header::USER_AGENT),
+        })
+    }
+
+    /// Writes the line.
+    pub fn write(&self, id: &str, status: u16, bytes: u64) {
+        self.log.write(&crate::telemetry::Entry {
+            id,
+            peer: self.peer,
+            method: self.method.as_str(),
+            target: &self.target,
+            version: self.version,
+            status,
+            bytes,
+            took: self.started.elapsed(),
+            referer: self.referer.as_ref().map(HeaderValue::as_bytes),
+            agent: self.agent.as_ref().map(HeaderValue::as_bytes),
+        });
+    }
+}
+
+/// Handles one request. Never fails: what goes wrong becomes a response.
+pub async fn handle(context: Rc<Context>, peer: Rc<Peer>, request: Request<Incoming>) -> Response<Body> {
+    peer.turn_to(Activity::Busy);
+    let _flying = Flying::new(&context.metrics);
+    let started = Instant::now();
+    let entry = Entry::of(&context, &peer, &request, started);
+    let wants_json = respond::wants_json(request.headers());
+    let id = context.dispatch.next_id();
+    let outcome = match route(&context, &request) {
+        Ok(Target::Queue(route)) => request_reply::answer(&context, &peer, request, route, &id).await,
+        Ok(Target::Subscribe { channel }) => sse::answer(&context, &peer, request, &channel, (&id.0, entry.as_ref())).await,
+        Ok(Target::Files { dir, rest }) => files::serve(dir, &rest, &request).await.map(|response| response.map(Body::boxed)),
+        Err(failure) => Err(failure),
+    };
+    let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, wants_json));
+    respond::finish(&context, &peer, &mut response, started, entry, id.0);
+    response
+}
+
+fn route<'c>(context: &'c Context, request: &Request<Incoming>) -> Result<Target<'c>, Failure> {
+    if *request.method() == Method::CONNECT {
+        return Err(Failure::BadRequest("CONNECT is not served here"));
+    }
+    let host = host_of(request)?;
+    context.router.find(request.method(), host, request.uri().path())
+}
+
+/// The host that the client named: of an absolute URI, else of the one Host header that HTTP/1.1 demands
+/// (RFC 9112, section 3.2).
+pub(crate) fn host_of(request: &Request<Incoming>) -> Result<Option<&str>, Failure> {
+    let mut values = request.headers().get_all(http::header::HOST).iter();
+    let (first, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(Failure::BadRequest("there is more than one Host header"));
+    }
+    if first.is_none() && request.version() == Version::HTTP_11 {
+        return Err(Failure::BadRequest("the Host header is missing"));
+    }
+    if let Some(authority) = request.uri().authority() {
+        return Ok(Some(authority.as_str()));
+    }
+    match first.map(|value| value.to_str()) {
+        None => Ok(None),
+        Some(Ok(host)) if !host.contains(['/', '@', ' ', '\\', '?', '#']) => Ok(Some(host)),
+        Some(_) => Err(Failure::BadRequest("the Host header is not a host")),
+    }
+}
+
+/// Counts a request as being handled for as long as it lives.
+struct Flying(Arc<Metrics>);
+
+impl Flying {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.requests_in_flight.inc();
+        Self(Arc::clone(metrics))
+    }
+}
+
+impl Drop for Flying {
+    fn drop(&mut self) {
+        self.0.requests_in_flight.dec();
+    }
+}

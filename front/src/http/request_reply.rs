@@ -1,0 +1,78 @@
+//! A request for a worker: body in, job out, answer back.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+
+use super::body::{self, Body};
+use super::router::QueueRoute;
+use super::{Context, Peer, host_of};
+use crate::error::Failure;
+use crate::queue::{self, Head, Ticket};
+
+pub(super) async fn answer(
+    context: &Rc<Context>,
+    peer: &Peer,
+    mut request: Request<Incoming>,
+    route: &QueueRoute,
+    id: &(String, u64),
+) -> Result<Response<Body>, Failure> {
+    let (body, share) = body::collect(context, &mut request, route.body_limit).await?;
+    let ticket = context.dispatch.submit(
+        &queue::Request {
+            queue: &route.queue,
+            method: request.method(),
+            uri: request.uri(),
+            host: host_of(&request)?,
+            http: version_of(request.version()),
+            peer: &peer.address,
+            server: &peer.server,
+            headers: request.headers(),
+            body: &body,
+            timeout: route.timeout,
+        },
+        &id.0,
+        id.1,
+    )?;
+    // The job has its own copy: what was taken for the body is free again.
+    drop((body, share));
+    let is_head = *request.method() == Method::HEAD;
+    drop(request);
+    let head = ticket.head().await?;
+    Ok(respond(head, ticket, is_head))
+}
+
+pub(super) fn version_of(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "1.1",
+    }
+}
+
+fn respond(head: Head, ticket: Ticket, is_head: bool) -> Response<Body> {
+    let Head { status, mut headers } = head;
+    let bodiless = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let body = match ticket.take_whole() {
+        _ if bodiless => {
+            if status == StatusCode::NO_CONTENT {
+                headers.remove(header::CONTENT_LENGTH);
+            }
+            Body::whole(Bytes::new())
+        }
+        Some(whole) => {
+            // Checked against the body already; the one of ours replaces however many came.
+            headers.remove(header::CONTENT_LENGTH);
+            Body::whole(whole)
+        }
+        None => Body::answer(ticket),
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}

@@ -1,0 +1,135 @@
+//! Where a failure becomes a response, and where every response gets what all of them have.
+//!
+//! A failure has two texts: a short one for the client, which says what was wrong and what to do and nothing of what
+//! is inside, and the one in the log.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+
+use super::body::Body;
+use super::{Context, Entry, Peer};
+use crate::error::Failure;
+use crate::lifecycle::Phase;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The response of a request that no worker answered: short text, or `application/problem+json` (RFC 9457) where the
+/// client accepts JSON rather than text.
+pub(super) fn failure(failure: &Failure, wants_json: bool) -> Response<Body> {
+    let (status, detail) = describe(failure);
+    let title = status.canonical_reason().unwrap_or("Error");
+    let (kind, text) = if wants_json {
+        let problem = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+        ("application/problem+json", problem.to_string())
+    } else {
+        ("text/plain; charset=utf-8", format!("{} {title}: {detail}\n", status.as_u16()))
+    };
+    let mut response = Response::new(Body::whole(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(wait) = failure.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    }
+    if let Failure::Method(allowed) = failure {
+        let names: Vec<&str> = allowed.iter().map(|method| method.as_str()).collect();
+        headers.insert(header::ALLOW, HeaderValue::from_str(&names.join(", ")).expect("methods are tokens"));
+    }
+    if matches!(failure, Failure::BodyTooLarge(_) | Failure::BodyTimeout | Failure::ClientGone) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn describe(failure: &Failure) -> (StatusCode, String) {
+    let text = |status, text: &str| (status, text.to_owned());
+    match failure {
+        Failure::NoRoute => text(StatusCode::NOT_FOUND, "nothing is served at this path"),
+        Failure::Method(_) => text(StatusCode::METHOD_NOT_ALLOWED, "see the Allow header for the methods this path takes"),
+        Failure::BadRequest(why) => text(StatusCode::BAD_REQUEST, why),
+        Failure::NotAcceptable(why) => text(StatusCode::NOT_ACCEPTABLE, why),
+        Failure::Forbidden(why) => text(StatusCode::FORBIDDEN, why),
+        Failure::BodyTooLarge(limit) => {
+            (StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have at most {limit} bytes here"))
+        }
+        Failure::BodyTimeout => text(StatusCode::REQUEST_TIMEOUT, "the body stopped coming"),
+        Failure::ClientGone => text(StatusCode::BAD_REQUEST, "the body broke off"),
+        Failure::Overload(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
+        Failure::QueueFull(_) => text(StatusCode::SERVICE_UNAVAILABLE, "too many requests are queued; try again later"),
+        Failure::BrokerDown => text(StatusCode::SERVICE_UNAVAILABLE, "the queue cannot be reached; try again"),
+        Failure::BrokerRefused(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the queue takes nothing now; try again"),
+        Failure::Deadline => text(StatusCode::GATEWAY_TIMEOUT, "no answer came in time"),
+        Failure::DeadlineUnknown => {
+            text(StatusCode::GATEWAY_TIMEOUT, "no answer came in time, and whether the request was carried out is unknown")
+        }
+        Failure::Malformed(_) => text(StatusCode::BAD_GATEWAY, "the answer to this request was malformed"),
+        Failure::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "this server is shutting down; try again"),
+    }
+}
+
+/// A response to what never became a request: a slow or oversized head, one connection too many.
+pub fn early_response(status: StatusCode, detail: &str, retry: Option<Duration>) -> Vec<u8> {
+    let title = status.canonical_reason().unwrap_or("Error");
+    let body = format!("{} {title}: {detail}\n", status.as_u16());
+    let retry = retry.map(|wait| format!("retry-after: {}\r\n", wait.as_secs().max(1))).unwrap_or_default();
+    format!(
+        "HTTP/1.1 {} {title}\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\
+         cache-control: no-store\r\n{retry}connection: close\r\n\r\n{body}",
+        status.as_u16(),
+        body.len(),
+    )
+    .into_bytes()
+}
+
+/// True where `Accept` names JSON and does not name text before it.
+pub(super) fn wants_json(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut types = accepted.flat_map(|value| value.split(',')).map(|range| range.split(';').next().unwrap_or("").trim());
+    types.find_map(|kind| match kind {
+        "application/json" | "application/problem+json" => Some(true),
+        "text/plain" | "text/html" | "text/*" | "*/*" => Some(false),
+        _ => None,
+    }) == Some(true)
+}
+
+/// What every response has, and what is counted and logged of it.
+pub(super) fn finish(
+    context: &Rc<Context>,
+    peer: &Rc<Peer>,
+    response: &mut Response<Body>,
+    started: Instant,
+    entry: Option<Entry>,
+    id: String,
+) {
+    let status = response.status().as_u16();
+    context.metrics.requests.inc(status);
+    context.metrics.request_seconds.observe(started.elapsed());
+    let value = HeaderValue::from_str(&id).expect("ids are letters, digits, a dot and a hyphen");
+    response.headers_mut().insert(REQUEST_ID, value);
+    if context.life.phase() >= Phase::Draining {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let report = entry.map(|entry| Box::new(move |bytes| entry.write(&id, status, bytes)) as Box<dyn FnOnce(u64)>);
+    response.body_mut().on_end(peer, report);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepting(value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn json_is_for_those_who_ask_for_it() {
+        assert!(wants_json(&accepting("application/json")));
+        assert!(wants_json(&accepting("image/png, application/problem+json;q=0.5, */*")));
+        assert!(!wants_json(&accepting("text/html,application/xhtml+xml,application/json")));
+        assert!(!wants_json(&accepting("*/*")));
+        assert!(!wants_json(&HeaderMap::new()));
+    }
+}

@@ -1,0 +1,227 @@
+//! A request for a channel's stream: what is refused, and how a stream begins.
+//!
+//! Once everything is settled the connection is taken out of HTTP: the head is written here as bytes, and the hub
+//! owns the socket from then on.
+
+use std::fmt::Write;
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
+
+use super::{Body, Context, Detach, Entry, Peer};
+use crate::config::Channels;
+use crate::error::Failure;
+use crate::hub::{Opening, Refused};
+use crate::telemetry::Refusal;
+
+/// A stream that could not begin ends with this hint, in ms.
+const RETRY_AWAY_MS: u32 = 2000;
+
+pub(super) async fn answer(
+    context: &Rc<Context>,
+    peer: &Peer,
+    request: Request<Incoming>,
+    channel: &str,
+    (id, entry): (&str, Option<&Entry>),
+) -> Result<Response<Body>, Failure> {
+    let allowed = [Method::GET, Method::HEAD, Method::OPTIONS];
+    if !allowed.contains(request.method()) {
+        return Err(Failure::Method(allowed.to_vec()));
+    }
+    let channels = &context.config.channels;
+    let cors = allowed_origin(channels, request.headers());
+    let name = channel_name(channel, channels.name_bytes)?;
+    if *request.method() == Method::OPTIONS {
+        return Ok(preflight(cors));
+    }
+    may_read(context, &name)?;
+    if !accepts_events(request.headers()) {
+        return Err(Failure::NotAcceptable("this path gives text/event-stream"));
+    }
+    if *request.method() == Method::HEAD {
+        return Ok(with_headers(Response::new(Body::whole("")), cors));
+    }
+    let seat = match context.hub.seat(&name).await {
+        Ok(seat) => seat,
+        // An EventSource that gets any other status never comes back; so this one is told when to.
+        Err(Refused::Away) => return Ok(with_headers(come_back_later(), cors)),
+        Err(Refused::Draining) => return Err(Failure::Draining),
+        Err(Refused::Streams | Refused::Channels) => {
+            context.metrics.refused.inc(Refusal::TooManyPending);
+            return Err(Failure::Overload("too many streams are open"));
+        }
+    };
+    let chunked = request.version() == Version::HTTP_11;
+    let opening = Opening { head: head(chunked, cors).into(), first: first_lines(channels), chunked };
+    context.metrics.requests.inc(StatusCode::OK.as_u16());
+    *peer.detach.borrow_mut() = Some(Detach { seat, opening, id: id.to_owned(), entry: entry.cloned() });
+    peer.wake();
+    // The connection ends this future when it takes the socket.
+    std::future::pending().await
+}
+
+/// The name in the path, decoded; a message about it never repeats it.
+fn channel_name(encoded: &str, limit: usize) -> Result<String, Failure> {
+    if has_broken_percent(encoded) {
+        return Err(Failure::BadRequest("the channel's name has a broken percent-encoding"));
+    }
+    let name = percent_decode_str(encoded)
+        .decode_utf8()
+        .map_err(|_| Failure::BadRequest("the channel's name is not UTF-8"))?;
+    if name.is_empty() {
+        return Err(Failure::BadRequest("the path names no channel"));
+    }
+    if name.len() > limit {
+        return Err(Failure::BadRequest("the channel's name is too long"));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Failure::BadRequest("the channel's name has a control character"));
+    }
+    Ok(name.into_owned())
+}
+
+fn has_broken_percent(encoded: &str) -> bool {
+    let mut rest = encoded.as_bytes();
+    while let Some(at) = memchr::memchr(b'%', rest) {
+        match rest.get(at + 1..at + 3) {
+            Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => rest = &rest[at + 3..],
+            _ => return true,
+        }
+    }
+    false
+}
+
+/// The system's own channels never; others where a public pattern matches.
+fn may_read(context: &Context, name: &str) -> Result<(), Failure> {
+    let prefix = context.config.redis.keys.prefix();
+    let channels = &context.config.channels;
+    let reserved = |name: &str| {
+        let tagged = name.strip_prefix('{').unwrap_or(name);
+        name.starts_with("__") || tagged.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(':'))
+    };
+    if reserved(name) || reserved(&format!("{}{name}", channels.prefix)) {
+        return Err(Failure::Forbidden("this channel's name is reserved"));
+    }
+    if !channels.public.iter().any(|pattern| pattern.matches(name)) {
+        return Err(Failure::Forbidden("this channel is not public"));
+    }
+    Ok(())
+}
+
+/// True where `Accept` is missing or has a range that event streams fall into.
+fn accepts_events(headers: &HeaderMap) -> bool {
+    let mut named = false;
+    for value in headers.get_all(header::ACCEPT) {
+        for range in String::from_utf8_lossy(value.as_bytes()).split(',') {
+            named = true;
+            let mut parts = range.split(';').map(|part| part.trim().to_ascii_lowercase());
+            let kind = parts.next().unwrap_or_default();
+            let refused = parts.any(|p| p.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0f32)));
+            if matches!(kind.as_str(), "text/event-stream" | "text/*" | "*/*") && !refused {
+                return true;
+            }
+        }
+    }
+    !named
+}
+
+fn allowed_origin(channels: &Channels, headers: &HeaderMap) -> Option<HeaderValue> {
+    let origin = headers.get(header::ORIGIN)?;
+    if channels.cors.iter().any(|allowed| allowed == "*") {
+        return Some(HeaderValue::from_static("*"));
+    }
+    channels.cors.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+}
+
+fn preflight(cors: Option<HeaderValue>) -> Response<Body> {
+    let mut response = Response::new(Body::whole(""));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+    if let Some(origin) = cors {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Last-Event-ID, Cache-Control"));
+        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+        add_origin(headers, origin);
+    }
+    response
+}
+
+fn add_origin(headers: &mut HeaderMap, origin: HeaderValue) {
+    if origin != "*" {
+        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+}
+
+const STREAM_HEADERS: [(&str, &str); 3] = [
+    ("content-type", "text/event-stream"),
+    // Nothing on the way may keep, change or hold back a stream; the last line is nginx's own switch for that.
+    ("cache-control", "no-cache, no-transform"),
+    ("x-accel-buffering", "no"),
+];
+
+fn with_headers(mut response: Response<Body>, cors: Option<HeaderValue>) -> Response<Body> {
+    let headers = response.headers_mut();
+    for (name, value) in STREAM_HEADERS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Some(origin) = cors {
+        add_origin(headers, origin);
+    }
+    response
+}
+
+fn head(chunked: bool, cors: Option<HeaderValue>) -> Vec<u8> {
+    let mut headers = HeaderMap::new();
+    if let Some(origin) = cors {
+        add_origin(&mut headers, origin);
+    }
+    let mut head = String::with_capacity(256);
+    head.push_str("HTTP/1.1 200 OK\r\n");
+    for (name, value) in STREAM_HEADERS {
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    for (name, value) in &headers {
+        let _ = write!(head, "{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()));
+    }
+    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
+    let framing = if chunked { "transfer-encoding: chunked" } else { "connection: close" };
+    let _ = write!(head, "date: {date}\r\n{framing}\r\n\r\n");
+    head.into_bytes()
+}
+
+fn first_lines(channels: &Channels) -> String {
+    format!(": tempest\nretry: {}\n\n", channels.retry.as_millis())
+}
+
+fn come_back_later() -> Response<Body> {
+    let words = format!(": the publishers cannot be reached now, try again\nretry: {RETRY_AWAY_MS}\n\n");
+    Response::new(Body::whole(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_decoded_once_and_checked() {
+        assert_eq!(channel_name("a%2Fb%20c", 64).as_deref(), Ok("a/b c"));
+        assert_eq!(channel_name("%C3%BC*", 64).as_deref(), Ok("ü*"));
+        assert_eq!(channel_name("%2525", 64).as_deref(), Ok("%25"));
+        for bad in ["", "%", "%zz", "%ff", "a%0Ab", "%00", &"a".repeat(65)] {
+            assert!(channel_name(bad, 64).is_err(), "{bad}");
+        }
+        assert!(channel_name(&"a".repeat(64), 64).is_ok());
+    }
+
+    #[test]
+    fn accept_decides() {
+        let accepts = |value| accepts_events(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(value))]));
+        assert!(accepts_events(&HeaderMap::new()));
+        assert!(accepts("text/event-stream") && accepts("text/html, */*;q=0.1") && accepts("Text/*"));
+        assert!(!accepts("application/json") && !accepts("text/event-stream;q=0"));
+    }
+}

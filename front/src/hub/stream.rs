@@ -1,0 +1,245 @@
+//! One open stream: a small task that owns its socket and a cursor.
+//!
+//! It is all that is left of a connection once its request has been answered with a stream: no buffers of its own,
+//! one task of a few hundred bytes. Messages that wait are joined into one write. It must not allocate a message.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use tokio::net::TcpStream;
+
+use super::channel::{Channel, Frame, Reader};
+use super::{Hub, Seat};
+use crate::backoff::random_unit;
+use crate::telemetry::StreamDrop;
+
+/// Messages joined into one write, at most.
+const JOIN: usize = 64;
+/// Bytes taken off the socket at once; a reader of a stream has nothing to say.
+const DISCARD: usize = 512;
+/// Reads in a row before others on the reactor have their turn.
+const READS: usize = 16;
+/// What a draining front tells readers: come back after this many ms, and up to as many more.
+const COME_BACK_MS: f64 = 1000.0;
+
+/// How a stream begins.
+pub struct Opening {
+    /// The head of the response, complete with its empty line.
+    pub head: Bytes,
+    /// The first lines of the stream.
+    pub first: String,
+    /// The response is chunked (HTTP/1.1); else it ends with the connection.
+    pub chunked: bool,
+}
+
+/// What became of a stream.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why it ended; None: the channel said so.
+    pub reason: Option<StreamDrop>,
+    /// Bytes written, head included.
+    pub bytes: u64,
+}
+
+struct Stream {
+    socket: TcpStream,
+    seat: Seat,
+    reader: Rc<Reader>,
+    chunked: bool,
+    /// Bytes of our own that go out before any message: the head, a comment, the goodbye.
+    own: Bytes,
+    written: u64,
+    /// The goodbye is under way.
+    leaving: Option<Option<StreamDrop>>,
+}
+
+/// Streams the seat's channel to the socket until either is done. Resolves when the stream has ended.
+pub async fn serve(socket: TcpStream, seat: Seat, opening: Opening) -> Ended {
+    let hub = Rc::clone(&seat.hub);
+    hub.metrics.streams_open.inc();
+    hub.metrics.streams_opened.inc();
+    let reader = seat.channel.join(hub.next_beat());
+    let mut own = opening.head.to_vec();
+    own.extend_from_slice(&Frame::chunk(opening.first.as_bytes()).bytes(opening.chunked));
+    let stream =
+        Stream { socket, seat, reader, chunked: opening.chunked, own: own.into(), written: 0, leaving: None };
+    if hub.draining.get() {
+        stream.reader.draining.set(true);
+    }
+    let ended = run(stream).await;
+    hub.metrics.streams_open.dec();
+    if let Some(reason) = ended.reason {
+        hub.metrics.stream_drops.inc(reason);
+    }
+    ended
+}
+
+async fn run(mut stream: Stream) -> Ended {
+    let reason = poll_fn(|cx| stream.poll(cx)).await;
+    Ended { reason, bytes: stream.written }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.seat.channel.part(&self.reader);
+    }
+}
+
+impl Stream {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamDrop>> {
+        self.reader.listen(cx.waker());
+        if self.peer_left(cx) {
+            return Poll::Ready(Some(StreamDrop::Client));
+        }
+        match self.write(cx) {
+            Ok(poll) => poll,
+            Err(_) => Poll::Ready(Some(StreamDrop::Client)),
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<Option<StreamDrop>>> {
+        loop {
+            if self.leaving.is_none() && self.channel().lost(&self.reader) {
+                return Ok(Poll::Ready(Some(StreamDrop::Slow)));
+            }
+            // Our own bytes never split a message: they are set only between two.
+            let sent = if !self.own.is_empty() {
+                self.write_own(cx)?
+            } else if let Some(reason) = self.leaving {
+                return Ok(Poll::Ready(reason));
+            } else {
+                self.write_messages(cx)?
+            };
+            match sent {
+                Sent::Some => {}
+                Sent::Blocked => return Ok(Poll::Pending),
+                Sent::Nothing if !self.next_own() => return Ok(Poll::Pending),
+                Sent::Nothing => {}
+            }
+        }
+    }
+
+    fn channel(&self) -> &Rc<Channel> {
+        &self.seat.channel
+    }
+
+    fn write_own(&mut self, cx: &mut Context<'_>) -> io::Result<Sent> {
+        match self.try_write(cx, &[IoSlice::new(&self.own)])? {
+            None => Ok(Sent::Blocked),
+            Some(bytes) => {
+                self.own.advance(bytes);
+                if self.own.is_empty() {
+                    self.own = Bytes::new();
+                }
+                self.written += bytes as u64;
+                Ok(Sent::Some)
+            }
+        }
+    }
+
+    fn write_messages(&mut self, cx: &mut Context<'_>) -> io::Result<Sent> {
+        let wrote = self.channel().unread(&self.reader, self.chunked, |frames| {
+            let mut slices = [IoSlice::new(&[]); JOIN];
+            let mut count = 0;
+            for frame in frames.take(JOIN) {
+                slices[count] = IoSlice::new(frame);
+                count += 1;
+            }
+            if count == 0 { Ok(Some(0)) } else { self.try_write(cx, &slices[..count]) }
+        })?;
+        match wrote {
+            None => Ok(Sent::Blocked),
+            Some(0) => Ok(Sent::Nothing),
+            Some(bytes) => {
+                let messages = self.channel().advance(&self.reader, bytes, self.chunked);
+                self.written += bytes as u64;
+                self.reader.due.set(self.hub().next_beat());
+                self.reader.beat.set(false);
+                self.hub().metrics.deliveries.add(messages);
+                self.hub().metrics.delivery_bytes.add(bytes as u64);
+                Ok(Sent::Some)
+            }
+        }
+    }
+
+    fn hub(&self) -> &Hub {
+        &self.seat.hub
+    }
+
+    /// With no message left to write: a goodbye or a heartbeat, if one is due.
+    fn next_own(&mut self) -> bool {
+        debug_assert!(!Channel::within_message(&self.reader), "own bytes would split a message");
+        if self.reader.ending.get() {
+            self.leave("", None)
+        } else if self.reader.draining.get() {
+            let wait = (COME_BACK_MS * (1.0 + random_unit())) as u64;
+            self.leave(&format!("retry: {wait}\n: this server is going away\n\n"), Some(StreamDrop::Drain))
+        } else if self.reader.beat.replace(false) {
+            self.reader.due.set(self.hub().next_beat());
+            self.own = Frame::chunk(b":\n\n").bytes(self.chunked);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn leave(&mut self, words: &str, reason: Option<StreamDrop>) {
+        let mut goodbye = Vec::new();
+        if !words.is_empty() {
+            goodbye.extend_from_slice(&Frame::chunk(words.as_bytes()).bytes(self.chunked));
+        }
+        if self.chunked {
+            goodbye.extend_from_slice(b"0\r\n\r\n");
+        }
+        self.own = goodbye.into();
+        self.leaving = Some(reason);
+    }
+
+    /// None: the socket takes nothing now, and wakes the task when it does.
+    fn try_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+        loop {
+            match self.socket.try_write_vectored(slices) {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            match self.socket.poll_write_ready(cx) {
+                Poll::Pending => return Ok(None),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads and forgets what the peer sends; true once it has closed.
+    fn peer_left(&self, cx: &mut Context<'_>) -> bool {
+        let mut scrap = [0; DISCARD];
+        for _ in 0..READS {
+            let Poll::Ready(ready) = self.socket.poll_read_ready(cx) else { return false };
+            if ready.is_err() {
+                return true;
+            }
+            match self.socket.try_read(&mut scrap) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return true,
+            }
+        }
+        cx.waker().wake_by_ref();
+        false
+    }
+}
+
+/// What a try to write came to.
+enum Sent {
+    /// Bytes went out.
+    Some,
+    /// The socket is full.
+    Blocked,
+    /// There was nothing to write.
+    Nothing,
+}

@@ -1,0 +1,198 @@
+//! One request that waits: its job, which try it is on, and the order of its answer's messages.
+//!
+//! The rules about sequence, attempt and limits live here, away from Redis and from the table of all requests.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use tempest_protocol::{Answer, Headers, Reason};
+
+use super::QueueState;
+use super::inbox::{Head, Inbox, Part};
+
+/// What the front knows of a request's job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// Appended to the buffer; Redis has not said anything.
+    Buffered,
+    /// In the list, or already taken.
+    Queued,
+    /// It may be in the list, or not: the connection broke before Redis said anything.
+    Unknown,
+    /// To be pushed once Redis is there again.
+    Again,
+}
+
+/// A request that waits.
+pub(super) struct Pending {
+    pub(super) queue: Rc<QueueState>,
+    pub(super) job: Bytes,
+    pub(super) attempt: u32,
+    pub(super) sent: Sent,
+    /// Safe to run twice (RFC 9110, section 9.2.2).
+    pub(super) idempotent: bool,
+    /// The client asked for the head alone.
+    pub(super) head_only: bool,
+    /// When it fails if nothing comes.
+    pub(super) deadline: Instant,
+    /// How far each message moves the deadline of a stream.
+    pub(super) timeout: Duration,
+    pub(super) inbox: Rc<Inbox>,
+    /// The message that comes next.
+    next: u64,
+    early: BTreeMap<u64, Early>,
+    early_bytes: usize,
+}
+
+struct Early {
+    body: Bytes,
+    last: bool,
+    head: Option<Head>,
+}
+
+/// Bounds on what one answer may keep waiting.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) buffer: usize,
+    pub(super) reorder: usize,
+}
+
+/// What an answer message did.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It was put in its place; the answer goes on.
+    More,
+    /// The answer is complete.
+    Complete,
+    /// Its place had been taken before.
+    Duplicate,
+    /// It belongs to an attempt that has been replaced.
+    Fenced,
+    /// It cannot become a response.
+    Malformed(Reason),
+    /// More is waiting than may.
+    Overflow,
+}
+
+impl Pending {
+    pub(super) fn new(queue: Rc<QueueState>, job: Bytes, timeout: Duration, inbox: Rc<Inbox>) -> Self {
+        Self {
+            queue,
+            job,
+            attempt: 1,
+            sent: Sent::Buffered,
+            idempotent: false,
+            head_only: false,
+            deadline: Instant::now() + timeout,
+            timeout,
+            inbox,
+            next: 0,
+            early: BTreeMap::new(),
+            early_bytes: 0,
+        }
+    }
+
+    /// True once a byte may have gone to the client; from then on no other attempt may answer.
+    pub(super) fn begun(&self) -> bool {
+        self.next > 0
+    }
+
+    /// Puts one message in its place.
+    pub(super) fn take(&mut self, answer: Answer<'_>, bounds: Bounds) -> Taken {
+        if answer.attempt.is_some_and(|attempt| attempt != self.attempt) {
+            return Taken::Fenced;
+        }
+        if answer.n < self.next || self.early.contains_key(&answer.n) {
+            return Taken::Duplicate;
+        }
+        let head = match self.head_of(&answer) {
+            Ok(head) => head,
+            Err(reason) => return Taken::Malformed(reason),
+        };
+        let message = Early { body: detach(&answer.body), last: !answer.more, head };
+        if answer.n > self.next {
+            return self.keep_early(answer.n, message, bounds);
+        }
+        self.deliver(message, bounds)
+    }
+
+    /// Only the first message has a head; later ones must not change it.
+    fn head_of(&self, answer: &Answer<'_>) -> Result<Option<Head>, Reason> {
+        if answer.n > 0 {
+            return Ok(None);
+        }
+        let status = StatusCode::from_u16(answer.status).map_err(|_| Reason::BadStatus)?;
+        Ok(Some(Head { status, headers: to_header_map(&answer.headers)? }))
+    }
+
+    fn keep_early(&mut self, n: u64, message: Early, bounds: Bounds) -> Taken {
+        self.early_bytes += message.body.len();
+        let too_far = n - self.next > bounds.reorder as u64;
+        if too_far || self.early_bytes > bounds.buffer {
+            return Taken::Overflow;
+        }
+        self.early.insert(n, message);
+        Taken::More
+    }
+
+    fn deliver(&mut self, first: Early, bounds: Bounds) -> Taken {
+        let mut next = Some(first);
+        while let Some(message) = next {
+            self.next += 1;
+            let part = Part { body: message.body, last: message.last };
+            match message.head {
+                Some(head) => self.inbox.begin(head, part),
+                None => self.inbox.push(part),
+            }
+            if message.last {
+                return Taken::Complete;
+            }
+            next = self.early.remove(&self.next);
+            if let Some(early) = &next {
+                self.early_bytes -= early.body.len();
+            }
+        }
+        self.deadline = Instant::now() + self.timeout;
+        if self.inbox.bytes() > bounds.buffer { Taken::Overflow } else { Taken::More }
+    }
+}
+
+/// A small slice would keep the whole read buffer alive for as long as a slow client takes.
+fn detach(body: &Bytes) -> Bytes {
+    const WORTH_SHARING: usize = 16 * 1024;
+    if body.len() < WORTH_SHARING { Bytes::copy_from_slice(body) } else { body.clone() }
+}
+
+/// Headers of one connection, which must not pass it (RFC 9110, section 7.6.1).
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    const PROXY_CONNECTION: &str = "proxy-connection";
+    const KEEP_ALIVE: &str = "keep-alive";
+    matches!(*name, header::CONNECTION | header::TE | header::TRAILER | header::TRANSFER_ENCODING | header::UPGRADE)
+        || matches!(*name, header::PROXY_AUTHENTICATE | header::PROXY_AUTHORIZATION)
+        || name.as_str() == KEEP_ALIVE
+        || name.as_str() == PROXY_CONNECTION
+}
+
+fn to_header_map(headers: &Headers<'_>) -> Result<HeaderMap, Reason> {
+    let mut map = HeaderMap::with_capacity(headers.len() + 2);
+    for (name, value) in headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Reason::BadHeaderName)?;
+        if !is_hop_by_hop(&name) {
+            map.append(name, to_value(value)?);
+        }
+    }
+    Ok(map)
+}
+
+/// Code points up to U+00FF are the bytes of that number.
+fn to_value(text: &str) -> Result<HeaderValue, Reason> {
+    if text.is_ascii() {
+        return HeaderValue::from_str(text).map_err(|_| Reason::BadHeaderValue);
+    }
+    let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+    HeaderValue::from_bytes(&bytes.map_err(|_| Reason::BadHeaderValue)?).map_err(|_| Reason::BadHeaderValue)
+}

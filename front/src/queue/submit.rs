@@ -1,0 +1,148 @@
+//! Turning a request into a job, and the ticket that its task holds while it waits.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method, header};
+use tempest_protocol::{JobHead, JobWriter};
+
+use super::inbox::{Head, Inbox, Part};
+use super::pending::{Pending, is_hop_by_hop};
+use super::{Dispatch, QueueState};
+use crate::error::Failure;
+use crate::telemetry::Refusal;
+
+/// Room for the JSON around a request's own bytes.
+const HEAD_ROOM: usize = 768;
+
+/// A request on its way to a queue.
+pub struct Request<'a> {
+    /// Where it goes.
+    pub queue: &'a Rc<QueueState>,
+    /// Its method.
+    pub method: &'a Method,
+    /// Path and query as sent.
+    pub uri: &'a http::Uri,
+    /// The host the client named.
+    pub host: Option<&'a str>,
+    /// HTTP version: `1.0`, `1.1`.
+    pub http: &'a str,
+    /// The client's address.
+    pub peer: &'a str,
+    /// The address it reached.
+    pub server: &'a str,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its whole body.
+    pub body: &'a [u8],
+    /// Until the first message of the answer.
+    pub timeout: Duration,
+}
+
+/// One waiting request. Dropping it before the answer is complete means that the client left.
+pub struct Ticket {
+    dispatch: Rc<Dispatch>,
+    serial: u64,
+    inbox: Rc<Inbox>,
+}
+
+impl Dispatch {
+    /// Pushes a request's job. The error says why it was not taken; nothing was written then.
+    pub fn submit(self: &Rc<Self>, request: &Request<'_>, id: &str, serial: u64) -> Result<Ticket, Failure> {
+        if self.waiting() >= self.limits.pending {
+            self.metrics.refused.inc(Refusal::TooManyPending);
+            return Err(Failure::Overload("too many requests are waiting"));
+        }
+        let job = self.encode(request, id);
+        let inbox = Inbox::new();
+        let mut pending = Pending::new(Rc::clone(request.queue), job, request.timeout, Rc::clone(&inbox));
+        pending.idempotent = request.method.is_idempotent() && *request.method != Method::TRACE;
+        pending.head_only = *request.method == Method::HEAD;
+        self.broker
+            .push(request.queue.key.as_bytes(), &pending.job, serial)
+            .map_err(|why| self.not_taken(why))?;
+        let was_empty = {
+            let mut table = self.pending.borrow_mut();
+            table.insert(serial, pending);
+            table.len() == 1
+        };
+        if was_empty {
+            self.busy.notify_one();
+        }
+        Ok(Ticket { dispatch: Rc::clone(self), serial, inbox })
+    }
+
+    /// A fresh request id and its serial number.
+    pub fn next_id(&self) -> (String, u64) {
+        let serial = self.serial.get();
+        self.serial.set(serial + 1);
+        (self.reactor.request(serial), serial)
+    }
+
+    fn encode(&self, request: &Request<'_>, id: &str) -> Bytes {
+        let now = self.broker.now_ms();
+        let timeout_ms = request.timeout.as_millis() as u64;
+        let path = request.uri.path();
+        let mut out = Vec::with_capacity(HEAD_ROOM + path.len() + request.headers.len() * 48 + request.body.len());
+        let head = JobHead {
+            id,
+            attempt: 1,
+            deadline: now + timeout_ms,
+            timeout_ms,
+            reply_to: &self.reply_to,
+            queue: request.queue.name.as_str(),
+            method: request.method.as_str(),
+            path,
+            query: request.uri.query(),
+            host: request.host,
+            scheme: "http",
+            http: request.http,
+            peer: request.peer,
+            server: request.server,
+            enqueued: now,
+        };
+        let mut writer = JobWriter::new(&mut out, &head);
+        let named = connection_names(request.headers);
+        for name in request.headers.keys() {
+            if is_hop_by_hop(name) || *name == header::EXPECT || named.contains(name) {
+                continue;
+            }
+            writer.header(name.as_str(), request.headers.get_all(name).iter().map(|value| value.as_bytes()));
+        }
+        writer.finish(request.body);
+        out.into()
+    }
+}
+
+/// Headers that the `Connection` header names belong to this connection alone.
+fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let names = values.flat_map(|value| value.split(','));
+    names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok()).collect()
+}
+
+impl Ticket {
+    /// Waits for the head of the answer.
+    pub async fn head(&self) -> Result<Head, Failure> {
+        poll_fn(|cx| self.inbox.poll_head(cx)).await
+    }
+
+    /// The whole body, where it came in one message.
+    pub fn take_whole(&self) -> Option<Bytes> {
+        self.inbox.take_whole()
+    }
+
+    /// The next part of the body.
+    pub fn poll_part(&self, cx: &mut Context<'_>) -> Poll<Result<Part, Failure>> {
+        self.inbox.poll_part(cx)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.dispatch.leave(self.serial);
+    }
+}

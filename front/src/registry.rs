@@ -1,0 +1,195 @@
+//! What fronts say of themselves in Redis, and what they clear up after dead ones.
+//!
+//! Every reactor beats once a second; the first reactor also writes the front's record and frees the lists of
+//! reactors that have stopped beating, again and again, because a late answer creates such a list anew.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use redis_protocol::resp2::types::BytesFrame;
+use serde::Serialize;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::broker::{Broker, Command};
+use crate::config::RouteKind;
+use crate::ident::ReactorId;
+use crate::reactor::Shared;
+use crate::telemetry::{AnswerOutcome, Problem};
+
+/// Time between beats.
+pub const BEAT: Duration = Duration::from_secs(1);
+/// A reactor that has not beaten for this long is dead.
+const DEAD_MS: u64 = 5_000;
+/// How often dead reactors' lists are freed.
+const CLEAR_EVERY: u32 = 5;
+/// A queue that nobody has announced for this long is forgotten.
+const QUEUE_MS: u64 = 24 * 3600 * 1000;
+/// A dead reactor is remembered for the longest deadline and this much more.
+const REMEMBER_MS: u64 = 3600 * 1000;
+
+/// A front's record, as `tempest status` reads it.
+#[derive(Debug, Serialize)]
+struct Record<'a> {
+    id: &'a str,
+    host: &'a str,
+    pid: u32,
+    version: &'a str,
+    listen: Vec<String>,
+    admin: Option<String>,
+    started: u64,
+    reactors: usize,
+    requests: u64,
+    in_flight: i64,
+    connections: i64,
+    streams: i64,
+    channels: i64,
+    answers_late: u64,
+    answers_malformed: u64,
+    problems: Vec<Problem>,
+}
+
+/// The registry's side of one reactor.
+pub struct Registry {
+    shared: Arc<Shared>,
+    reactor: ReactorId,
+    first: bool,
+    broker: Rc<Broker>,
+    up: std::cell::Cell<bool>,
+}
+
+impl Registry {
+    /// For reactor number `index`.
+    pub fn new(shared: Arc<Shared>, index: usize, broker: Rc<Broker>) -> Self {
+        let reactor = ReactorId::new(&shared.front, index);
+        Self { shared, reactor, first: index == 0, broker, up: std::cell::Cell::new(false) }
+    }
+
+    /// Beats until dropped.
+    pub async fn beat(self) {
+        // Looks often while there is no connection, so that «ready» comes soon.
+        let mut looks = interval(Duration::from_millis(50));
+        looks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut beats = 0;
+        let mut looked = 0;
+        loop {
+            looks.tick().await;
+            let fresh = self.note_connection();
+            looked += 1;
+            if fresh || looked >= 20 {
+                looked = 0;
+                self.write();
+                if self.first && beats % CLEAR_EVERY == 0 {
+                    self.clear().await;
+                }
+                beats += 1;
+            }
+        }
+    }
+
+    /// Counts this reactor among the connected ones; true when it has just become so.
+    fn note_connection(&self) -> bool {
+        let up = self.broker.is_up() && self.broker.subscriptions().is_up();
+        let was = self.up.replace(up);
+        match (was, up) {
+            (false, true) => self.shared.connected.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.shared.connected.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        up && !was
+    }
+
+    fn write(&self) {
+        let keys = &self.shared.config.redis.keys;
+        let now = self.broker.now_ms().to_string();
+        let now = now.as_bytes();
+        let reactor = self.reactor.as_str().as_bytes();
+        self.broker.forget(Command::new(&[b"ZADD", keys.fronts().as_bytes(), now, reactor]));
+        if !self.first {
+            return;
+        }
+        let record = record(&self.shared);
+        let front = keys.front(self.shared.front.as_str());
+        self.broker.forget(Command::new(&[b"SET", front.as_bytes(), &record, b"PX", b"5000"]));
+        let queues: Vec<&str> = self.queues();
+        if !queues.is_empty() {
+            let key = keys.queues();
+            let mut parts: Vec<&[u8]> = vec![b"ZADD", key.as_bytes()];
+            queues.iter().for_each(|queue| parts.extend([now, queue.as_bytes()]));
+            self.broker.forget(Command::new(&parts));
+        }
+    }
+
+    fn queues(&self) -> Vec<&str> {
+        let named = self.shared.config.routes.iter().filter_map(|route| match &route.kind {
+            RouteKind::Queue { queue, .. } => Some(queue.as_str()),
+            _ => None,
+        });
+        let mut queues: Vec<&str> = named.collect();
+        queues.sort_unstable();
+        queues.dedup();
+        queues
+    }
+
+    /// Frees the lists of dead reactors and forgets what is long gone.
+    async fn clear(&self) {
+        let keys = &self.shared.config.redis.keys;
+        let now = self.broker.now_ms();
+        let dead = now.saturating_sub(DEAD_MS).to_string();
+        let fronts = keys.fronts();
+        let range = Command::new(&[b"ZRANGEBYSCORE", fronts.as_bytes(), b"0", dead.as_bytes()]);
+        let Ok(BytesFrame::Array(members)) = self.broker.call(range).await else { return };
+        let lists = members.iter().filter_map(|member| match member {
+            BytesFrame::BulkString(id) => Some(keys.reactor(&String::from_utf8_lossy(id))),
+            _ => None,
+        });
+        let lists: Vec<String> = lists.collect();
+        if !lists.is_empty() {
+            let mut parts: Vec<&[u8]> = vec![b"UNLINK"];
+            parts.extend(lists.iter().map(|list| list.as_bytes()));
+            self.broker.forget(Command::new(&parts));
+        }
+        let forgotten = now.saturating_sub(self.longest_deadline() + REMEMBER_MS).to_string();
+        self.broker.forget(Command::new(&[b"ZREMRANGEBYSCORE", fronts.as_bytes(), b"0", forgotten.as_bytes()]));
+        let unused = now.saturating_sub(QUEUE_MS).to_string();
+        self.broker.forget(Command::new(&[b"ZREMRANGEBYSCORE", keys.queues().as_bytes(), b"0", unused.as_bytes()]));
+    }
+
+    fn longest_deadline(&self) -> u64 {
+        let timeouts = self.shared.config.routes.iter().filter_map(|route| match &route.kind {
+            RouteKind::Queue { timeout, .. } => Some(timeout.as_millis() as u64),
+            _ => None,
+        });
+        timeouts.max().unwrap_or(0)
+    }
+}
+
+/// A front's record, as JSON.
+pub fn record(shared: &Shared) -> Vec<u8> {
+    let metrics = &shared.metrics;
+    let record = Record {
+        id: shared.front.as_str(),
+        host: &shared.host,
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION"),
+        listen: shared.listening.iter().map(ToString::to_string).collect(),
+        admin: shared.admin.get().map(ToString::to_string),
+        started: shared.started,
+        reactors: shared.config.front.reactors,
+        requests: metrics.requests.total(),
+        in_flight: metrics.requests_in_flight.get(),
+        connections: metrics.connections_open.get(),
+        streams: metrics.streams_open.get(),
+        channels: metrics.channels.get(),
+        answers_late: metrics.answers.get(AnswerOutcome::Late),
+        answers_malformed: metrics.answers.get(AnswerOutcome::Malformed),
+        problems: shared.problems.recent(),
+    };
+    serde_json::to_vec(&record).expect("a record is plain data")
+}
+
+/// Milliseconds since the epoch by this machine's clock.
+pub fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

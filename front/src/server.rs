@@ -1,0 +1,214 @@
+//! The front as a whole: listeners, reactors, and their orderly end.
+//!
+//! [`start`] builds everything from a configuration; [`Running::drain`] ends it in order: not ready, no new
+//! connections, goodbye to streams, requests in flight, refusals for the rest, Redis connections. Signals and
+//! processes are the callers'.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::config::{Config, Listen, RedisUrl};
+use crate::http::early_response;
+use crate::ident::FrontId;
+use crate::lifecycle::{Life, Lifecycle, Phase, PhaseSetter};
+use crate::reactor::{self, Handle, Shared};
+use crate::registry::wall_ms;
+use crate::telemetry::{AccessLog, Metrics, Problems, Refusal};
+
+/// Connections that the kernel holds while none is accepted.
+const BACKLOG: i32 = 1024;
+/// A pause after accepting has failed, for instance for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// After the grace period, this long for the refusals and the rest.
+const LAST_MOMENTS: Duration = Duration::from_secs(2);
+
+/// Why the front could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, io::Error),
+    /// A thread or runtime could not be made.
+    #[error("cannot start: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A front that runs.
+pub struct Running {
+    shared: Arc<Shared>,
+    lifecycle: Lifecycle,
+    grace: Duration,
+    acceptors: Vec<JoinHandle<()>>,
+}
+
+/// A view of a running front, for the admin listener.
+#[derive(Clone)]
+pub struct View {
+    shared: Arc<Shared>,
+    phase: watch::Receiver<Phase>,
+}
+
+/// Starts a front; returns once it listens. Connecting to Redis goes on behind it.
+///
+/// Must be called within a tokio runtime, on which the listeners run.
+pub fn start(config: Arc<Config>, redis: RedisUrl, access: AccessLog) -> Result<Running, StartError> {
+    let listeners = config.front.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+    let listening = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let lifecycle = Lifecycle::new();
+    let shared = Arc::new(Shared {
+        redis,
+        front: FrontId::random(),
+        host: host_name(),
+        started: wall_ms(),
+        listening,
+        metrics: Arc::new(Metrics::new()),
+        access,
+        problems: Arc::new(Problems::default()),
+        totals: Arc::default(),
+        body_memory: Arc::default(),
+        connected: AtomicUsize::new(0),
+        admin: std::sync::OnceLock::new(),
+        config: Arc::clone(&config),
+    });
+    let reactors = (0..config.front.reactors.max(1)).map(|index| reactor::start(Arc::clone(&shared), index, lifecycle.life()));
+    let reactors = reactors.collect::<io::Result<Vec<_>>>()?;
+    let acceptors = listeners.into_iter().map(|listener| {
+        let accept = accept(listener, reactors.clone(), Arc::clone(&shared), lifecycle.life());
+        tokio::spawn(accept)
+    });
+    let acceptors = acceptors.collect();
+    lifecycle.setter().advance(Phase::Ready);
+    Ok(Running { shared, grace: config.front.grace, lifecycle, acceptors })
+}
+
+fn listen(listen: &Listen) -> Result<TcpListener, StartError> {
+    let Listen::Tcp(address) = listen;
+    let open = || {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(*address), socket2::Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&(*address).into())?;
+        socket.listen(BACKLOG)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket.into())
+    };
+    open().map_err(|error| StartError::Listen(*address, error))
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+async fn accept(listener: TcpListener, reactors: Vec<Handle>, shared: Arc<Shared>, mut life: Life) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = life.reached(Phase::Draining) => return,
+        };
+        match accepted.and_then(|(socket, _)| socket.into_std()) {
+            Ok(socket) => hand_over(socket, &reactors, &shared),
+            Err(error) => {
+                tracing::warn!("cannot accept: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// To the reactor with the fewest connections.
+fn hand_over(socket: std::net::TcpStream, reactors: &[Handle], shared: &Shared) {
+    shared.metrics.connections_accepted.inc();
+    let open: usize = reactors.iter().map(Handle::open).sum();
+    if open >= shared.config.limits.connections {
+        shared.metrics.refused.inc(Refusal::Connections);
+        refuse(socket);
+        return;
+    }
+    let _ = socket.set_nodelay(true);
+    if let Some(reactor) = reactors.iter().min_by_key(|reactor| reactor.open()) {
+        reactor.give(socket, &shared.metrics);
+    }
+}
+
+/// One try to say why, without waiting for anybody.
+fn refuse(mut socket: std::net::TcpStream) {
+    let words = early_response(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too many connections are open; try again later",
+        Some(Duration::from_secs(1)),
+    );
+    let _ = io::Write::write(&mut socket, &words);
+}
+
+impl Running {
+    /// The addresses listened on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.shared.listening
+    }
+
+    /// What the admin listener shows.
+    pub fn view(&self) -> View {
+        View { shared: Arc::clone(&self.shared), phase: self.lifecycle.watch() }
+    }
+
+    /// Notes the address of the admin listener for the front's record.
+    pub fn set_admin(&self, address: SocketAddr) {
+        let _ = self.shared.admin.set(address);
+    }
+
+    /// A handle that hastens a drain.
+    pub fn hasten(&self) -> PhaseSetter {
+        self.lifecycle.setter()
+    }
+
+    /// Ends the front in order, within the grace period.
+    pub async fn drain(self) {
+        let setter = self.lifecycle.setter();
+        setter.advance(Phase::Draining);
+        let grace = self.grace;
+        let last_call = tokio::spawn({
+            let setter = setter.clone();
+            async move {
+                sleep(grace).await;
+                setter.advance(Phase::Stopping);
+            }
+        });
+        for acceptor in self.acceptors {
+            let _ = acceptor.await;
+        }
+        let _ = timeout(grace + LAST_MOMENTS, self.lifecycle.ended()).await;
+        last_call.abort();
+        setter.advance(Phase::Stopping);
+    }
+}
+
+impl View {
+    /// None: ready for requests; else why not.
+    pub fn not_ready(&self) -> Option<&'static str> {
+        let reactors = self.shared.config.front.reactors.max(1);
+        match *self.phase.borrow() {
+            Phase::Starting => Some("starting"),
+            Phase::Draining | Phase::Stopping => Some("shutting down"),
+            Phase::Ready if self.shared.connected.load(Ordering::Relaxed) < reactors => Some("no connection to Redis"),
+            Phase::Ready => None,
+        }
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// The front's record, as JSON.
+    pub fn record(&self) -> Vec<u8> {
+        crate::registry::record(&self.shared)
+    }
+}

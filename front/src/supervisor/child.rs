@@ -1,0 +1,240 @@
+//! One program under its guard: start it, read what it says, ask it to stop, learn how it ended.
+//!
+//! This side of the lifeline belongs to the supervisor (`guard` is the other). Dropping a [`Child`] cuts the lifeline, so
+//! its guard ends the program; nothing here needs to run for that. It must not decide whether to start again.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::guard::this_executable;
+use super::lines::for_each_line;
+
+/// How long the last words of a child are waited for once it is gone; something it left behind may hold its pipes.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+/// From SIGKILL until a child that is not gone is given up: it hangs in the kernel.
+const KILL_TIME: Duration = Duration::from_secs(5);
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The program: a path, or a name found on PATH.
+    pub program: OsString,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+    /// Additions to the environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Working folder; None: ours.
+    pub dir: Option<PathBuf>,
+    /// From SIGTERM to SIGKILL if we die.
+    pub grace: Duration,
+    /// A file that is locked for as long as the program lives; the program finds it as its standard input.
+    pub lock: Option<PathBuf>,
+    /// The executable that is called as `guard …`; None: this one.
+    pub guard: Option<PathBuf>,
+}
+
+/// Where a line comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Takes a child's lines; must not block.
+pub type Lines = Arc<dyn Fn(Stream, &str) + Send + Sync>;
+
+/// How a program ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// By itself, with this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+    /// It could not be started; the text says why.
+    NotStarted(String),
+    /// Its guard died, so it was killed.
+    GuardDied,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(0) => f.write_str("ended"),
+            Self::Code(code) => write!(f, "ended with code {code}"),
+            Self::Signal(number) => match Signal::from_named_raw(*number) {
+                Some(signal) => write!(f, "was ended by {signal:?}"),
+                None => write!(f, "was ended by signal {number}"),
+            },
+            Self::NotStarted(text) => f.write_str(text),
+            Self::GuardDied => f.write_str("was killed because its guard died"),
+        }
+    }
+}
+
+/// A running program.
+#[derive(Debug)]
+pub struct Child {
+    orders: OwnedWriteHalf,
+    pid: watch::Receiver<Option<Pid>>,
+    end: JoinHandle<Exit>,
+    exit: Option<Exit>,
+}
+
+impl Child {
+    /// Starts a guard and tells it to start `program`. Needs a tokio runtime.
+    ///
+    /// Fails only if the guard cannot be started; that the program could not is an [`Exit`].
+    pub fn spawn(program: &Program, lines: Lines) -> io::Result<Self> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let theirs = theirs.into_std()?;
+        // The guard reads it without a runtime.
+        theirs.set_nonblocking(false)?;
+        let mut guard = command(program, theirs.into()).spawn()?;
+        let said = [
+            tokio::spawn(read(guard.stdout.take(), Stream::Stdout, Arc::clone(&lines))),
+            tokio::spawn(read(guard.stderr.take(), Stream::Stderr, lines)),
+        ];
+        let (reports, orders) = ours.into_split();
+        let (announce, pid) = watch::channel(None);
+        let end = tokio::spawn(attend(guard, reports, announce, said));
+        Ok(Self { orders, pid, end, exit: None })
+    }
+
+    /// The program's process id, once it is known; also the id of its process group.
+    pub async fn pid(&mut self) -> Option<i32> {
+        let known = self.pid.wait_for(Option::is_some).await.ok()?;
+        known.map(|pid| pid.as_raw_nonzero().get())
+    }
+
+    /// Waits for the end. May be dropped and called again.
+    pub async fn wait(&mut self) -> Exit {
+        if self.exit.is_none() {
+            // The task ends early only with the runtime.
+            self.exit = Some((&mut self.end).await.unwrap_or(Exit::GuardDied));
+        }
+        self.exit.clone().unwrap_or(Exit::GuardDied)
+    }
+
+    /// Sends SIGTERM to the whole group and, after `patience` or once `hasten` completes, SIGKILL; waits for the end.
+    pub async fn stop(&mut self, patience: Duration, hasten: impl Future<Output = ()>) -> Exit {
+        self.order("term\n").await;
+        tokio::select! {
+            exit = self.wait() => return exit,
+            () = tokio::time::sleep(patience) => {}
+            () = hasten => {}
+        }
+        self.kill().await
+    }
+
+    /// Sends SIGKILL to the whole group and waits for the end.
+    pub async fn kill(&mut self) -> Exit {
+        self.order("kill\n").await;
+        match timeout(KILL_TIME, self.wait()).await {
+            Ok(exit) => exit,
+            Err(_) => {
+                end_group(*self.pid.borrow());
+                Exit::Signal(Signal::KILL.as_raw())
+            }
+        }
+    }
+
+    async fn order(&mut self, order: &str) {
+        // A guard that is gone has left nothing to signal. The few bytes always fit the socket's buffer.
+        let _ = self.orders.write_all(order.as_bytes()).await;
+    }
+}
+
+fn command(program: &Program, lifeline: OwnedFd) -> Command {
+    let mut command = Command::new(program.guard.clone().unwrap_or_else(this_executable));
+    command.arg0("tempest").arg("guard").arg("--grace").arg(program.grace.as_millis().to_string());
+    if let Some(lock) = &program.lock {
+        command.arg("--lock").arg(lock);
+    }
+    command.arg("--").arg(&program.program).args(&program.args);
+    command.envs(program.env.iter().map(|(name, value)| (name, value)));
+    if let Some(dir) = &program.dir {
+        command.current_dir(dir);
+    }
+    command.stdin(Stdio::from(lifeline)).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command
+}
+
+async fn read(source: Option<impl AsyncRead + Unpin>, stream: Stream, lines: Lines) {
+    if let Some(source) = source {
+        for_each_line(source, |line| lines(stream, line)).await;
+    }
+}
+
+/// Follows one guard to its end, and sees to it that the program has ended by then.
+async fn attend(
+    mut guard: tokio::process::Child,
+    reports: OwnedReadHalf,
+    announce: watch::Sender<Option<Pid>>,
+    said: [JoinHandle<()>; 2],
+) -> Exit {
+    let mut exit = None;
+    for_each_line(reports, |line| match Report::parse(line) {
+        Some(Report::Pid(pid)) => drop(announce.send(Some(pid))),
+        Some(Report::Exit(how)) => drop(exit.get_or_insert(how)),
+        None => {}
+    })
+    .await;
+    let exit = exit.unwrap_or_else(|| {
+        end_group(*announce.borrow());
+        Exit::GuardDied
+    });
+    // Nothing hangs on the guard's own exit code; this reaps it.
+    let _ = guard.wait().await;
+    for mut said in said {
+        if timeout(LAST_WORDS, &mut said).await.is_err() {
+            said.abort();
+        }
+    }
+    exit
+}
+
+fn end_group(group: Option<Pid>) {
+    if let Some(group) = group {
+        // Fails only if nobody is left in it.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+/// What a guard reports.
+enum Report {
+    Pid(Pid),
+    Exit(Exit),
+}
+
+impl Report {
+    fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = line.split_once(' ')?;
+        match word {
+            "pid" => Pid::from_raw(rest.parse().ok()?).map(Self::Pid),
+            "failed" => Some(Self::Exit(Exit::NotStarted(rest.to_owned()))),
+            "exit" => match rest.split_once(' ')? {
+                ("code", code) => Some(Self::Exit(Exit::Code(code.parse().ok()?))),
+                ("signal", number) => Some(Self::Exit(Exit::Signal(number.parse().ok()?))),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The guard: a small process between the supervisor and each program it runs, so that nothing is left behind.
+//!
+//! A process that dies by SIGKILL cannot clean up. So each program has a guard, and guard and supervisor hold the two
+//! ends of one socket, the *lifeline*. Whatever dies, somebody is left who knows the program's process group:
+//!
+//! - the supervisor dies: the guard reads the end of the lifeline, sends SIGTERM to the group, after a grace SIGKILL;
+//! - the guard dies: the supervisor reads the end of the lifeline and sends SIGKILL to the group it was told of;
+//! - both die at once (`killall -9`): on Linux the kernel sends SIGKILL to the program itself.
+//!
+//! The guard is the program's parent and the same executable as the supervisor (`tempest guard -- PROGRAM ARGS…`). In
+//! between there is a second stage, which announces its process id, asks the kernel for that last signal and then
+//! becomes the program; so the id is known before the first instruction of the program runs.
+//!
+//! The lifeline is the guard's standard input. It carries lines: `term` and `kill` towards the guard; `pid N`,
+//! `failed TEXT`, `exit code N` and `exit signal N` from it. What a group's members move into a group of their own
+//! (daemons) is out of reach. No runtime and no threads but one here: a guard must be there within milliseconds and
+//! cost next to nothing.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, TryLockError};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getppid, kill_process_group, waitid};
+
+/// From SIGTERM to SIGKILL once the supervisor is gone, unless `--grace` says otherwise.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long the program waits for its lock, which a dying predecessor may still hold.
+const LOCK_TIME: Duration = Duration::from_secs(10);
+/// Time between two tries to take the lock.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
+/// Longest command line read from the lifeline.
+const COMMAND_BYTES: usize = 64;
+
+/// The executable that is a guard when called as `guard …`: this very one, even if its file was replaced meanwhile.
+pub fn this_executable() -> PathBuf {
+    if cfg!(target_os = "linux") {
+        PathBuf::from("/proc/self/exe")
+    } else {
+        std::env::current_exe().unwrap_or_else(|_| PathBuf::from("tempest"))
+    }
+}
+
+/// Runs the hidden command `guard [--grace MS] [--lock FILE] -- PROGRAM ARGS…`; `args` begin after the word `guard`.
+///
+/// Returns the program's exit code, or 128 plus the number of the signal that ended it; 2 for a wrong command line.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let task = match Task::parse(args) {
+        Ok(task) => task,
+        Err(text) => return complain(2, &text),
+    };
+    match task.guard {
+        Some(guard) => become_program(&task, guard),
+        None => guard(&task).unwrap_or_else(|error| complain(1, &error.to_string())),
+    }
+}
+
+fn complain(code: u8, text: &str) -> ExitCode {
+    // Nobody is left to tell where even standard error is gone.
+    let _ = writeln!(io::stderr(), "tempest guard: {text}");
+    ExitCode::from(code)
+}
+
+/// A guard's command line.
+struct Task {
+    grace: Duration,
+    lock: Option<PathBuf>,
+    /// The second stage's parent.
+    guard: Option<i32>,
+    program: OsString,
+    args: Vec<OsString>,
+}
+
+impl Task {
+    fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
+        let mut args = args.into_iter();
+        let (mut grace, mut lock, mut guard) = (GRACE, None, None);
+        loop {
+            let option = args.next().ok_or("expected `-- PROGRAM ARGS…`")?;
+            if option == "--" {
+                break;
+            }
+            let value = args.next().ok_or_else(|| format!("{} needs a value", option.display()))?;
+            match option.to_str() {
+                Some("--grace") => grace = Duration::from_millis(number(&value)?),
+                Some("--exec") => guard = Some(number(&value)?),
+                Some("--lock") => lock = Some(value.into()),
+                _ => return Err(format!("{} is not an option of the guard", option.display())),
+            }
+        }
+        let program = args.next().ok_or("expected a program after `--`")?;
+        Ok(Self { grace, lock, guard, program, args: args.collect() })
+    }
+}
+
+fn number<N: std::str::FromStr>(text: &OsStr) -> Result<N, String> {
+    text.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| format!("{} is not a number", text.display()))
+}
+
+/// The lifeline; any kind of standard input will do, so that a guard can be tried by hand.
+fn lifeline() -> io::Result<File> {
+    Ok(File::from(io::stdin().as_fd().try_clone_to_owned()?))
+}
+
+// The first stage: the guard.
+
+fn guard(task: &Task) -> io::Result<ExitCode> {
+    let lifeline = lifeline()?;
+    let stage = second_stage(task, &lifeline)?;
+    let group = Arc::new(Group { id: Pid::from_child(&stage), alive: Mutex::new(true) });
+    let (watched, commands, grace) = (Arc::clone(&group), lifeline.try_clone()?, task.grace);
+    thread::Builder::new().name("lifeline".into()).spawn(move || obey(commands, &watched, grace))?;
+    let status = group.outlive(stage)?;
+    // The supervisor may be gone; then nobody asks.
+    let _ = (&lifeline).write_all(report(status).as_bytes());
+    Ok(ExitCode::from(code(status)))
+}
+
+fn second_stage(task: &Task, lifeline: &File) -> io::Result<Child> {
+    let mut command = Command::new(this_executable());
+    command.arg0("tempest").args(["guard", "--exec"]).arg(std::process::id().to_string());
+    if let Some(lock) = &task.lock {
+        command.arg("--lock").arg(lock);
+    }
+    command.arg("--").arg(&task.program).args(&task.args);
+    command.stdin(lifeline.try_clone()?).process_group(0).spawn()
+}
+
+/// A program's process group. Its id stays the program's until the program is reaped, so signals and the reaping
+/// exclude each other: no signal can reach a stranger who was given the same number.
+struct Group {
+    id: Pid,
+    alive: Mutex<bool>,
+}
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        if *alive {
+            // Fails only if every member is gone, which is what was wanted.
+            let _ = kill_process_group(self.id, signal);
+        }
+    }
+
+    /// Waits for the program, kills what is left of its group and reaps the program.
+    fn outlive(&self, mut program: Child) -> io::Result<ExitStatus> {
+        let unreaped = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.id), unreaped) {}
+        self.signal(Signal::KILL);
+        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
+        *alive = false;
+        program.wait()
+    }
+}
+
+/// Does what the supervisor says, and ends the group when there is no supervisor any more.
+fn obey(commands: File, group: &Group, grace: Duration) {
+    let mut commands = BufReader::with_capacity(COMMAND_BYTES, commands);
+    let mut line = String::new();
+    while commands.read_line(&mut line).is_ok_and(|bytes| bytes > 0) && line.len() < COMMAND_BYTES {
+        match line.trim_end() {
+            "term" => group.signal(Signal::TERM),
+            "kill" => group.signal(Signal::KILL),
+            _ => {}
+        }
+        line.clear();
+    }
+    group.signal(Signal::TERM);
+    thread::sleep(grace);
+    group.signal(Signal::KILL);
+}
+
+fn report(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit code {code}\n"),
+        (None, signal) => format!("exit signal {}\n", signal.unwrap_or_default()),
+    }
+}
+
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+    u8::try_from(code).unwrap_or(u8::MAX)
+}
+
+// The second stage: announces itself and becomes the program.
+
+fn become_program(task: &Task, guard: i32) -> ExitCode {
+    // A second handle: standard input is another file by the time there may be a failure to tell of.
+    let mut lifeline = match lifeline() {
+        Ok(lifeline) => lifeline,
+        Err(error) => return complain(126, &error.to_string()),
+    };
+    let Err(error) = try_become_program(task, guard, &mut lifeline);
+    let text = format!("cannot start `{}`: {error}", task.program.display()).replace('\n', " ");
+    let _ = writeln!(lifeline, "failed {text}");
+    // The codes a shell gives: 127 not found, 126 found but not started.
+    ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
+}
+
+fn try_become_program(task: &Task, guard: i32, lifeline: &mut File) -> io::Result<std::convert::Infallible> {
+    writeln!(lifeline, "pid {}", std::process::id())?;
+    die_with(guard)?;
+    let stdin = match &task.lock {
+        Some(path) => Stdio::from(lock(path)?),
+        None => Stdio::null(),
+    };
+    Err(Command::new(&task.program).args(&task.args).stdin(stdin).exec())
+}
+
+/// Asks the kernel for SIGKILL at the guard's death; the request survives the change into the program.
+fn die_with(guard: i32) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // It may have died just before.
+    match getppid() {
+        Some(parent) if parent.as_raw_nonzero().get() == guard => Ok(()),
+        _ => Err(io::Error::other("the guard is gone")),
+    }
+}
+
+/// Takes an exclusive lock on `path`. The program gets the file as its standard input, so the lock lasts exactly as
+/// long as the program or any child of it, whatever becomes of everybody else.
+fn lock(path: &Path) -> io::Result<File> {
+    let file = File::options().create(true).truncate(false).read(true).write(true).open(path)?;
+    let deadline = Instant::now() + LOCK_TIME;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_RETRY),
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::other(format!("{} is still locked by another process", path.display())));
+            }
+        }
+    }
+}

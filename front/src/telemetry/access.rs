@@ -1,0 +1,247 @@
+//! The access log: a line a request on standard output, written by a thread of its own.
+//!
+//! What a client sends stands between quotes with everything escaped that could end them, begin a line or speak to a
+//! terminal. Bodies, cookies and credentials never come here.
+
+use std::fmt::Write;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::logging::Background;
+use crate::config::AccessLog as Format;
+
+/// One request, answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The request id.
+    pub id: &'a str,
+    /// Who asked.
+    pub peer: SocketAddr,
+    /// Its method.
+    pub method: &'a str,
+    /// Path and query as they came.
+    pub target: &'a str,
+    /// `1.1` or `1.0`.
+    pub version: &'a str,
+    /// The status of the answer.
+    pub status: u16,
+    /// Bytes of the answer's body that were sent.
+    pub bytes: u64,
+    /// From the request's arrival to the end of its answer.
+    pub took: Duration,
+    /// Header `referer`.
+    pub referer: Option<&'a [u8]>,
+    /// Header `user-agent`.
+    pub agent: Option<&'a [u8]>,
+}
+
+/// Writes entries; cheap to clone, one for each reactor.
+#[derive(Clone, Debug)]
+pub struct AccessLog(Option<Arc<Open>>);
+
+#[derive(Debug)]
+struct Open {
+    background: Background,
+    format: Format,
+}
+
+impl AccessLog {
+    /// To standard output, in the configured format.
+    pub fn start(format: Format) -> Self {
+        Self::to(format, io::stdout())
+    }
+
+    /// No access log.
+    pub fn off() -> Self {
+        Self(None)
+    }
+
+    /// To anything.
+    pub fn to(format: Format, sink: impl io::Write + Send + 'static) -> Self {
+        if format == Format::Off {
+            return Self::off();
+        }
+        Self(Some(Arc::new(Open { background: Background::new("access-log", sink), format })))
+    }
+
+    /// False where entries are not written: then they need not be made.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Writes one line; drops it when too many are waiting. Never blocks.
+    pub fn write(&self, entry: &Entry<'_>) {
+        let Some(open) = &self.0 else { return };
+        let line = match open.format {
+            Format::Off => return,
+            Format::Combined => combined(entry, SystemTime::now()),
+            Format::Json => json(entry, SystemTime::now()),
+        };
+        // Handing a line over cannot fail: one that finds no room is counted.
+        let _ = io::Write::write_all(&mut open.background.writer.clone(), line.as_bytes());
+    }
+
+    /// Lines dropped so far.
+    pub fn dropped(&self) -> usize {
+        self.0.as_ref().map_or(0, |open| open.background.drops.dropped_lines())
+    }
+}
+
+/// Apache's combined format, and after it the request id and the milliseconds.
+fn combined(entry: &Entry<'_>, now: SystemTime) -> String {
+    let Entry { id, peer, method, target, version, status, bytes, .. } = entry;
+    let (method, target) = (quoted(method.as_bytes()), quoted(target.as_bytes()));
+    let (referer, agent) = (quoted(entry.referer.unwrap_or(b"-")), quoted(entry.agent.unwrap_or(b"-")));
+    let (ip, date, ms) = (peer.ip(), combined_date(now), entry.took.as_millis());
+    format!(
+        "{ip} - - [{date}] \"{method} {target} HTTP/{version}\" {status} {bytes} \"{referer}\" \"{agent}\" {id} {ms}\n"
+    )
+}
+
+/// `21/Nov/2026:14:06:25 +0000`, out of `Sat, 21 Nov 2026 14:06:25 GMT`.
+fn combined_date(now: SystemTime) -> String {
+    let date = httpdate::fmt_http_date(now);
+    let mut words = date.split(' ').skip(1);
+    let mut word = || words.next().unwrap_or_default();
+    format!("{}/{}/{}:{} +0000", word(), word(), word(), word())
+}
+
+/// Printable ASCII as it is, but `"` and `\`; everything else as `\xHH`, as Apache does.
+fn quoted(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        match byte {
+            b'"' | b'\\' => out.extend(['\\', char::from(byte)]),
+            b' '..=b'~' => out.push(char::from(byte)),
+            byte => write!(out, "\\x{byte:02x}").expect("writing to a String cannot fail"),
+        }
+    }
+    out
+}
+
+/// The members of a JSON line.
+#[derive(Serialize)]
+struct Line<'a> {
+    /// Milliseconds since the epoch.
+    time: u64,
+    id: &'a str,
+    peer: SocketAddr,
+    method: &'a str,
+    path: &'a str,
+    query: Option<&'a str>,
+    http: &'a str,
+    status: u16,
+    bytes: u64,
+    ms: u64,
+    referer: Option<String>,
+    agent: Option<String>,
+}
+
+fn json(entry: &Entry<'_>, now: SystemTime) -> String {
+    let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let (path, query) = match entry.target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (entry.target, None),
+    };
+    let text = |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let line = Line {
+        time: millis(since_epoch),
+        id: entry.id,
+        peer: entry.peer,
+        method: entry.method,
+        path,
+        query,
+        http: entry.version,
+        status: entry.status,
+        bytes: entry.bytes,
+        ms: millis(entry.took),
+        referer: text(entry.referer),
+        agent: text(entry.agent),
+    };
+    let json = serde_json::to_string(&line).expect("text and numbers are always JSON");
+    // JSON lets DEL and the C1 controls through; terminals act on them.
+    let mut out = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
+        match c {
+            c if c.is_control() => write!(out, "\\u{:04x}", u32::from(c)).expect("writing to a String cannot fail"),
+            c => out.push(c),
+        }
+    }
+    out.push('\n');
+    out
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry<'a>() -> Entry<'a> {
+        Entry {
+            id: "abc.0-1",
+            peer: ([127, 0, 0, 1], 4711).into(),
+            method: "GET",
+            target: "/p%20q?a=1&b",
+            version: "1.1",
+            status: 200,
+            bytes: 5,
+            took: Duration::from_micros(12_999),
+            referer: None,
+            agent: Some(b"curl/8 \"x\""),
+        }
+    }
+
+    fn at() -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_269_985)
+    }
+
+    #[test]
+    fn combined_lines() {
+        let expected = "127.0.0.1 - - [21/Nov/2026:14:06:25 +0000] \"GET /p%20q?a=1&b HTTP/1.1\" 200 5 \"-\" \
+                        \"curl/8 \\\"x\\\"\" abc.0-1 12\n";
+        assert_eq!(combined(&entry(), at()), expected);
+    }
+
+    #[test]
+    fn json_lines() {
+        let line: serde_json::Value = serde_json::from_str(&json(&entry(), at())).expect("JSON");
+        assert_eq!((&line["path"], &line["query"]), (&"/p%20q".into(), &"a=1&b".into()));
+        assert_eq!((&line["ms"], &line["time"]), (&12.into(), &1_795_269_985_000_u64.into()));
+        assert_eq!((&line["peer"], &line["referer"]), (&"127.0.0.1:4711".into(), &serde_json::Value::Null));
+    }
+
+    #[test]
+    fn nobody_forges_a_line() {
+        let evil = b"x\" 200 1 \"\n127.0.0.1 forged\r\x1b[2J\x7f\xc2\x9b1m\xff\\";
+        let text = String::from_utf8_lossy(evil).into_owned();
+        let entry = Entry { method: &text, target: &text, referer: Some(evil), agent: Some(evil), ..entry() };
+        for line in [combined(&entry, at()), json(&entry, at())] {
+            assert!(line.trim_end_matches('\n').chars().all(|c| !c.is_control()), "{line:?}");
+            assert_eq!(line.matches('\n').count(), 1, "{line:?}");
+        }
+        let line = combined(&entry, at());
+        assert!(line.contains("\\\" 200 1 \\\"\\x0a127.0.0.1"), "{line}");
+        let line: serde_json::Value = serde_json::from_str(&json(&entry, at())).expect("still JSON");
+        assert_eq!(line["method"], text);
+    }
+
+    #[test]
+    fn what_is_written_arrives_by_the_end() {
+        let (to, from) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+        let log = AccessLog::to(Format::Combined, to);
+        log.write(&entry());
+        log.clone().write(&entry());
+        assert_eq!((log.is_on(), log.dropped()), (true, 0));
+        drop(log);
+        let text = io::read_to_string(from).expect("two lines");
+        assert_eq!(text.lines().count(), 2);
+        assert!(!AccessLog::to(Format::Off, io::sink()).is_on());
+    }
+}

@@ -1,0 +1,264 @@
+//! Which metrics the front has: one declaration gives the field, its type, its name in Prometheus and, by its doc
+//! comment, its help and the line in the manual.
+//!
+//! Whoever counts something new declares it here and nowhere else. Labels have fixed values only: a label whose value
+//! comes from a client would let strangers fill the memory of two systems.
+
+use std::fmt::Write;
+
+use super::kinds::{Counter, Gauge, Histogram, Kind, Label, ReasonCounter, StatusCounter};
+
+/// One metric as the manual lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// The name in Prometheus.
+    pub name: &'static str,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// The label of its series; empty where it has none.
+    pub label: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+}
+
+/// Declares [`Metrics`]: `/// help` and `field: Kind => "name"`.
+macro_rules! metrics {
+    ($($(#[doc = $help:literal])+ $field:ident: $kind:ty => $name:literal,)+) => {
+        /// All metrics of one process; shared by its reactors in an `Arc`.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $($(#[doc = $help])+ pub $field: $kind,)+
+        }
+
+        impl Metrics {
+            /// All at zero.
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            /// All metrics, in the order of their declaration.
+            pub fn describe() -> Vec<Description> {
+                vec![$(Description {
+                    name: $name,
+                    kind: <$kind as Kind>::TYPE,
+                    label: <$kind as Kind>::LABEL,
+                    help: concat!($($help),+).trim_ascii(),
+                },)+]
+            }
+
+            /// Prometheus' text format, version 0.0.4.
+            pub fn render(&self) -> String {
+                let mut out = String::with_capacity(16 * 1024);
+                let mut descriptions = Self::describe().into_iter();
+                $(
+                    let description = descriptions.next().expect("one description a metric");
+                    head(&mut out, &description);
+                    self.$field.samples($name, &mut out);
+                )+
+                out
+            }
+        }
+    };
+}
+
+/// Declares the values of a label: an enum, so that no other value can be counted.
+macro_rules! label {
+    ($(#[$doc:meta])+ $type:ident: $name:literal { $($(#[$value_doc:meta])+ $value:ident => $text:literal,)+ }) => {
+        $(#[$doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $type {
+            $($(#[$value_doc])+ $value,)+
+        }
+
+        impl Label for $type {
+            const NAME: &'static str = $name;
+            const VALUES: &'static [&'static str] = &[$($text),+];
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+label! {
+    /// What became of an answer message that arrived.
+    AnswerOutcome: "outcome" {
+        /// It went to a client.
+        Answered => "answered",
+        /// Nobody waited any more.
+        Late => "late",
+        /// Its attempt had been replaced by a newer one.
+        Fenced => "fenced",
+        /// It could not be read, or not be turned into a response.
+        Malformed => "malformed",
+        /// Its kind has no meaning here.
+        Ignored => "ignored",
+        /// Its place in the sequence had been taken before.
+        Duplicate => "duplicate",
+    }
+}
+
+label! {
+    /// Why a request was refused before it became a job.
+    Refusal: "reason" {
+        /// The queue was over its limit.
+        QueueFull => "queue_full",
+        /// Redis could not be reached, or was stalled.
+        RedisDown => "redis_down",
+        /// Too many requests waited for answers.
+        TooManyPending => "too_many_pending",
+        /// Too many bytes of request bodies were held.
+        BodyMemory => "body_memory",
+        /// Too many connections were open.
+        Connections => "connections",
+    }
+}
+
+label! {
+    /// Why a stream ended.
+    StreamDrop: "reason" {
+        /// Its reader did not read.
+        Slow => "slow",
+        /// Messages were lost on the way from Redis, so it could not go on.
+        Lagged => "lagged",
+        /// The front was shutting down.
+        Drain => "drain",
+        /// Its reader left.
+        Client => "client",
+    }
+}
+
+metrics! {
+    /// Requests answered, by status code; a stream counts when its head is sent.
+    requests: StatusCounter => "tempest_http_requests_total",
+    /// Requests being handled.
+    requests_in_flight: Gauge => "tempest_http_requests_in_flight",
+    /// Seconds from a request's arrival to the head of its answer.
+    request_seconds: Histogram => "tempest_http_request_duration_seconds",
+    /// Jobs pushed to queues.
+    jobs_pushed: Counter => "tempest_jobs_pushed_total",
+    /// Answer messages received, by what became of them.
+    answers: ReasonCounter<AnswerOutcome> => "tempest_answers_total",
+    /// Requests whose deadline passed before an answer.
+    timeouts: Counter => "tempest_request_timeouts_total",
+    /// Requests whose client left before the answer.
+    clients_gone: Counter => "tempest_clients_gone_total",
+    /// Jobs taken out of their queue because nobody waited any more.
+    withdrawn: Counter => "tempest_jobs_withdrawn_total",
+    /// Requests refused, by reason.
+    refused: ReasonCounter<Refusal> => "tempest_requests_refused_total",
+    /// Connections to Redis made again after a loss.
+    redis_reconnects: Counter => "tempest_redis_reconnects_total",
+    /// Seconds from a command's write to its reply from Redis.
+    redis_round_trip: Histogram => "tempest_redis_round_trip_seconds",
+    /// Streams open.
+    streams_open: Gauge => "tempest_streams_open",
+    /// Streams opened.
+    streams_opened: Counter => "tempest_streams_opened_total",
+    /// Messages handed to streams.
+    deliveries: Counter => "tempest_stream_deliveries_total",
+    /// Bytes handed to streams.
+    delivery_bytes: Counter => "tempest_stream_delivery_bytes_total",
+    /// Streams ended, by reason.
+    stream_drops: ReasonCounter<StreamDrop> => "tempest_stream_drops_total",
+    /// Channels subscribed.
+    channels: Gauge => "tempest_channels_subscribed",
+    /// Publications received from Redis.
+    publications: Counter => "tempest_publications_received_total",
+    /// Client connections open.
+    connections_open: Gauge => "tempest_connections_open",
+    /// Client connections accepted.
+    connections_accepted: Counter => "tempest_connections_accepted_total",
+    /// Lines of logs dropped because their reader was too slow.
+    log_lines_dropped: Counter => "tempest_log_lines_dropped_total",
+}
+
+impl Metrics {
+    /// The list of the manual.
+    pub fn markdown() -> String {
+        let mut out = String::from("| Metric | Kind | Label | What |\n| --- | --- | --- | --- |\n");
+        for Description { name, kind, label, help } in Self::describe() {
+            let label = if label.is_empty() { String::new() } else { format!("`{label}`") };
+            writeln!(out, "| `{name}` | {kind} | {label} | {help} |").expect("writing to a String cannot fail");
+        }
+        out
+    }
+}
+
+fn head(out: &mut String, description: &Description) {
+    let Description { name, kind, help, .. } = description;
+    let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+    writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("writing to a String cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn renders_every_kind_with_help_and_type() {
+        let metrics = Metrics::new();
+        metrics.requests.inc(200);
+        metrics.requests_in_flight.inc();
+        metrics.refused.inc(Refusal::TooManyPending);
+        metrics.redis_round_trip.observe(Duration::from_millis(2));
+        let text = metrics.render();
+        for line in [
+            "# HELP tempest_http_requests_total Requests answered, by status code; a stream counts when its head is sent.",
+            "# TYPE tempest_http_requests_total counter",
+            "tempest_http_requests_total{status=\"200\"} 1",
+            "# TYPE tempest_http_requests_in_flight gauge",
+            "tempest_http_requests_in_flight 1",
+            "tempest_requests_refused_total{reason=\"queue_full\"} 0",
+            "tempest_requests_refused_total{reason=\"too_many_pending\"} 1",
+            "# TYPE tempest_redis_round_trip_seconds histogram",
+            "tempest_redis_round_trip_seconds_bucket{le=\"0.001\"} 0",
+            "tempest_redis_round_trip_seconds_bucket{le=\"0.0025\"} 1",
+            "tempest_redis_round_trip_seconds_sum 0.002",
+            "tempest_redis_round_trip_seconds_count 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in {text}");
+        }
+        assert!(text.ends_with('\n'));
+    }
+
+    #[test]
+    fn names_follow_the_conventions_of_prometheus() {
+        let all = Metrics::describe();
+        let mut names = HashSet::new();
+        for Description { name, kind, help, .. } in all {
+            assert!(names.insert(name), "{name} twice");
+            assert!(name.starts_with("tempest_"), "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+            assert!(kind != "histogram" || name.ends_with("_seconds"), "{name} without its unit");
+            assert!(help.ends_with('.') && !help.starts_with(' '), "{name}: {help}");
+        }
+    }
+
+    #[test]
+    fn every_value_of_a_label_counts_in_its_own_series() {
+        let metrics = Metrics::new();
+        let outcomes = [
+            AnswerOutcome::Answered,
+            AnswerOutcome::Late,
+            AnswerOutcome::Fenced,
+            AnswerOutcome::Malformed,
+            AnswerOutcome::Ignored,
+            AnswerOutcome::Duplicate,
+        ];
+        for (n, outcome) in (1..).zip(outcomes) {
+            metrics.answers.add(outcome, n);
+        }
+        let text = metrics.render();
+        for (n, value) in (1..).zip(AnswerOutcome::VALUES) {
+            let line = format!("tempest_answers_total{{outcome=\"{value}\"}} {n}\n");
+            assert!(text.contains(&line), "{line}");
+        }
+        assert_eq!(metrics.answers.total(), 21);
+    }
+}

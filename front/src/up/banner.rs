@@ -1,0 +1,103 @@
+//! What a person wants to see when everything runs: where to look and what to type.
+
+use std::fmt::Write;
+use std::io::{self, IsTerminal};
+use std::net::{IpAddr, SocketAddr};
+
+use super::workers::Workers;
+use crate::config::{LogFormat, RedisUrl};
+
+/// All that is shown.
+pub(super) struct Banner<'a> {
+    pub(super) http: &'a [SocketAddr],
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) redis: &'a RedisUrl,
+    pub(super) workers: &'a Workers,
+}
+
+/// Shows it where a person may look; a program that reads JSON lines gets one.
+pub(super) fn show(banner: &Banner<'_>, format: LogFormat) {
+    let people = match format {
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => io::stderr().is_terminal(),
+    };
+    if people {
+        // One write, so that no log line gets in between.
+        let _ = io::Write::write_all(&mut io::stderr(), banner.text(&called_as()).as_bytes());
+    } else {
+        let http: Vec<String> = banner.http.iter().map(|address| url(*address)).collect();
+        let admin = banner.admin.map(url).unwrap_or_default();
+        tracing::info!(http = http.join(" "), admin, redis = %banner.redis, "ready");
+    }
+}
+
+impl Banner<'_> {
+    fn text(&self, called: &str) -> String {
+        let mut text = String::from("\n");
+        let mut line = |title: &str, what: &str| {
+            writeln!(text, "  {title:<9} {what}").expect("writing to a String cannot fail");
+        };
+        self.http.iter().for_each(|address| line("page", &format!("{}/", url(*address))));
+        self.admin.iter().for_each(|address| line("admin", &format!("{}/metrics", url(*address))));
+        line("redis", &format!("redis-cli -u {}", self.redis));
+        line("try", &format!("redis-cli -u {} publish test hello", self.redis));
+        line("", &format!("{called} publish test hello"));
+        line("", &format!("{called} status"));
+        line("workers", &self.running());
+        for (name, needs) in &self.workers.left_out {
+            line("left out", &format!("{name}: it needs `{needs}`, which is not here"));
+        }
+        text.push('\n');
+        text
+    }
+
+    fn running(&self) -> String {
+        let one = |(name, processes): &(String, usize)| match processes {
+            1 => name.clone(),
+            many => format!("{name} ×{many}"),
+        };
+        let all: Vec<String> = self.workers.running.iter().map(one).collect();
+        if all.is_empty() { "none; requests wait in the queue until one comes".to_owned() } else { all.join(", ") }
+    }
+}
+
+/// What a person typed to get here: a script that calls this program may set its first argument to its own name.
+fn called_as() -> String {
+    std::env::args().next().filter(|name| name.contains('/')).unwrap_or_else(|| "tempest".to_owned())
+}
+
+/// A URL that works on this machine; `0.0.0.0` is no address to connect to.
+fn url(mut address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)),
+        _ => {}
+    }
+    format!("http://{address}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_where_to_look_and_what_to_type() {
+        let mut workers = Workers::default();
+        workers.running = vec![("ruby".into(), 1), ("python".into(), 3)];
+        workers.left_out = vec![("go".into(), "go".into())];
+        let redis = RedisUrl::tcp("127.0.0.1", 6379);
+        let http = ["0.0.0.0:1337".parse().expect("an address")];
+        let text = Banner { http: &http, admin: None, redis: &redis, workers: &workers }.text("./dev tempest");
+        for part in [
+            "page      http://127.0.0.1:1337/\n",
+            "redis-cli -u redis://127.0.0.1:6379/0 publish test hello\n",
+            "./dev tempest publish test hello\n",
+            "workers   ruby, python ×3\n",
+            "left out  go: it needs `go`, which is not here\n",
+        ] {
+            assert!(text.contains(part), "{part:?} in {text}");
+        }
+        assert!(!text.contains("admin"));
+    }
+}

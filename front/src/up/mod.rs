@@ -1,0 +1,207 @@
+//! `tempest up`: everything on one machine, started in order and ended in order.
+//!
+//! Up: the private Redis, the front, the workers. Down: the front first, while the workers still answer what it waits
+//! for; then the workers; Redis last, since everybody writes to it. This module is the only one that knows that order,
+//! and it knows nothing else.
+
+mod banner;
+mod roster;
+mod signals;
+pub mod state;
+mod workers;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, Loaded, RedisAddress, RedisUrl};
+use crate::lifecycle::Phase;
+use crate::server::{self, Running};
+use crate::supervisor::child::Lines;
+use crate::supervisor::keep::Event;
+use crate::supervisor::redis::{NoServer, PrivateRedis, Settings, StartError, default_folder, find_server};
+use crate::telemetry::AccessLog;
+use crate::telemetry::logging::Logging;
+use banner::Banner;
+use roster::Roster;
+use signals::Signals;
+use state::{Place, Run, StateFile};
+use workers::{Told, Workers};
+
+/// The name of the private Redis in the log.
+const REDIS: &str = "redis";
+/// How often the count of dropped log lines is brought up to date.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// Why nothing runs; the text says what to do.
+#[derive(Debug, thiserror::Error)]
+enum UpError {
+    #[error("{0}")]
+    NoServer(#[from] NoServer),
+    #[error("{0}")]
+    Redis(#[from] StartError),
+    #[error("{0}")]
+    Front(#[from] server::StartError),
+    #[error("cannot {0}: {1}")]
+    System(&'static str, std::io::Error),
+}
+
+/// Runs everything until Ctrl-C or SIGTERM has ended it in order; blocks. A second signal hastens the end.
+pub fn run(loaded: Loaded, logging: Logging) -> ExitCode {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(up(&loaded, &logging)),
+        Err(error) => Err(UpError::System("start", error)),
+    };
+    if let Err(error) = &ended {
+        tracing::error!("{error}");
+    }
+    // Writes what is still waiting.
+    drop(logging);
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+async fn up(loaded: &Loaded, logging: &Logging) -> Result<(), UpError> {
+    let signals = Signals::listen().map_err(|error| UpError::System("listen to signals", error))?;
+    let access = AccessLog::start(loaded.config.log.access);
+    let mut all = All::default();
+    let started = tokio::select! {
+        started = all.start(loaded, &access) => started,
+        () = signals.reached(1) => Ok(()),
+    };
+    if started.is_ok() {
+        tokio::select! {
+            () = signals.reached(1) => tracing::info!("stopping; once more to hasten"),
+            () = all.count_dropped(logging, &access) => {}
+        }
+    }
+    all.stop(&signals).await;
+    started
+}
+
+/// All that runs.
+#[derive(Default)]
+struct All {
+    redis: Option<PrivateRedis>,
+    front: Option<Running>,
+    workers: Workers,
+    roster: Roster,
+    told: Option<Told>,
+    beat: Option<JoinHandle<()>>,
+    state: Option<StateFile>,
+}
+
+impl All {
+    /// Starts everything; what has started when it fails or is dropped is there for [`All::stop`].
+    async fn start(&mut self, loaded: &Loaded, access: &AccessLog) -> Result<(), UpError> {
+        let place = Place::find().map_err(|error| UpError::System("keep the state of this run", error))?;
+        let config = &loaded.config;
+        let (redis, direct) = match &config.redis.url {
+            Some(url) => (url.clone(), url.clone()),
+            None => {
+                let private = self.redis.insert(PrivateRedis::start(settings(config, &place)?).await?);
+                (RedisUrl::tcp("127.0.0.1", private.port()), by_socket(private))
+            }
+        };
+        let front = self.front.insert(server::start(Arc::new(config.clone()), direct, access.clone())?);
+        let told =
+            self.told.insert(Told { redis: redis.clone(), keys: config.redis.keys.clone(), base: config.base.clone() });
+        self.workers = Workers::start(&config.workers, told, &self.roster);
+        self.beat = Some(tokio::task::spawn_local(self.roster.clone().beat(redis.clone(), told.keys.clone())));
+        let run = describe(loaded, &redis, front);
+        self.state = Some(place.write(&run).map_err(|error| UpError::System("write the state of this run", error))?);
+        let banner = Banner { http: front.addresses(), admin: None, redis: &redis, workers: &self.workers };
+        banner::show(&banner, config.log.format);
+        Ok(())
+    }
+
+    /// Keeps the count of dropped log lines up to date, for ever.
+    async fn count_dropped(&self, logging: &Logging, access: &AccessLog) {
+        let view = self.front.as_ref().map(Running::view);
+        let mut ticks = tokio::time::interval(COUNT_EVERY);
+        loop {
+            ticks.tick().await;
+            if let Some(view) = &view {
+                logging.count_dropped(view.metrics(), access);
+            }
+        }
+    }
+
+    /// Ends what runs, in order.
+    async fn stop(mut self, signals: &Signals) {
+        drop(self.state.take());
+        if let Some(front) = self.front.take() {
+            drain(front, signals).await;
+        }
+        self.workers.stop(signals.reached(2)).await;
+        tracing::debug!("the workers have ended");
+        if let (Some(beat), Some(told)) = (self.beat.take(), self.told.take()) {
+            beat.abort();
+            self.roster.close(&told.redis, &told.keys).await;
+        }
+        if let Some(redis) = self.redis.take() {
+            redis.stop().await;
+            tracing::debug!("Redis has ended");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// Lets the front finish what it has accepted, with the workers still there; in haste it refuses the rest.
+async fn drain(front: Running, signals: &Signals) {
+    let hasten = front.hasten();
+    let mut drained = std::pin::pin!(front.drain());
+    tokio::select! {
+        () = &mut drained => return,
+        () = signals.reached(2) => hasten.advance(Phase::Stopping),
+    }
+    drained.await;
+}
+
+fn settings(config: &Config, place: &Place) -> Result<Settings, UpError> {
+    Ok(Settings {
+        server: find_server(None, &config.base)?,
+        dir: config.redis.dir.clone().unwrap_or_else(|| default_folder(&config.base)),
+        socket: place.socket(),
+        ports: PrivateRedis::usual_ports(),
+        verbose: config.log.level.contains("debug") || config.log.level.contains("trace"),
+        lines: redis_lines(),
+        events: Box::new(redis_event),
+        guard: None,
+    })
+}
+
+fn redis_lines() -> Lines {
+    Arc::new(|_, line| tracing::info!(from = REDIS, stream = "stdout", "{line}"))
+}
+
+fn redis_event(event: Event) {
+    match event {
+        Event::Started(pid) => tracing::debug!(from = REDIS, pid, "started"),
+        Event::Ended(exit, wait) => {
+            tracing::error!(from = REDIS, "{exit}; next start in {:.1} s, on the same port", wait.as_secs_f64());
+        }
+        Event::Stopped(exit) => tracing::debug!(from = REDIS, "stopped: {exit}"),
+    }
+}
+
+/// The front is on the same machine, and a socket costs it less.
+fn by_socket(redis: &PrivateRedis) -> RedisUrl {
+    RedisUrl { address: RedisAddress::Unix(redis.socket().to_owned()), ..RedisUrl::tcp("", 0) }
+}
+
+fn describe(loaded: &Loaded, redis: &RedisUrl, front: &Running) -> Run {
+    Run {
+        pid: std::process::id(),
+        started: state::now_ms(),
+        file: loaded.file.as_deref().map(state::absolute),
+        redis: redis.clone(),
+        prefix: loaded.config.redis.keys.prefix().to_owned(),
+        channel_prefix: loaded.config.channels.prefix.clone(),
+        http: front.addresses().iter().map(ToString::to_string).collect(),
+        admin: None,
+    }
+}

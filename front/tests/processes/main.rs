@@ -1,0 +1,6 @@
+//! Real processes: nothing is left behind, whatever dies. Each thing is awaited by an event (the end of a pipe, a line, a
+//! process that is gone) under one deadline.
+
+mod guard;
+mod redis;
+mod support;

@@ -1,0 +1,2 @@
+//! Bounded load.
+fn main() {}

@@ -1,0 +1,49 @@
+//! Finds the folders of the build and the binary under test, and builds the binary where a test runs without it.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository")
+}
+
+/// The folder of the build profile that this program was built with (`target/debug`, `target/release`).
+fn profile_folder() -> PathBuf {
+    let own = env::current_exe().expect("a program knows its path");
+    let folder = own.parent().expect("a program lies in a folder");
+    if folder.ends_with("deps") {
+        folder.parent().expect("deps/ lies in a folder").to_owned()
+    } else {
+        folder.to_owned()
+    }
+}
+
+/// The folder of all builds; artifacts of failed tests go below it.
+pub fn target_folder() -> PathBuf {
+    profile_folder().parent().expect("a profile lies in the target folder").to_owned()
+}
+
+/// The binary `tempest`: `TEMPEST_BIN` where set, else the one of our own build profile, brought up to date once a
+/// process.
+pub fn tempest_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match env::var_os("TEMPEST_BIN") {
+        Some(given) => PathBuf::from(given),
+        None => build(),
+    })
+}
+
+fn build() -> PathBuf {
+    let folder = profile_folder();
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--quiet", "-p", "tempest", "--bin", "tempest", "--target-dir"]).arg(target_folder());
+    if folder.ends_with("release") {
+        command.arg("--release");
+    }
+    let status = command.current_dir(repository()).status().expect("cargo starts");
+    assert!(status.success(), "cargo build -p tempest failed");
+    folder.join("tempest")
+}

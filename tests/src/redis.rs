@@ -1,0 +1,121 @@
+//! A real Redis server of a test's own: free port, own folder, no persistence; can be killed, restarted, stalled.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::ports::free_port;
+use crate::process::Process;
+use crate::resp::{Resp, Value};
+
+/// One server.
+#[derive(Debug)]
+pub struct Redis {
+    port: u16,
+    dir: PathBuf,
+    mark: String,
+    process: Option<Process>,
+    client: Option<Resp>,
+}
+
+impl Redis {
+    /// Starts one in `dir`.
+    pub fn start(dir: &Path, mark: &str) -> Self {
+        fs::create_dir_all(dir).expect("the folder can be made");
+        let mut redis =
+            Self { port: free_port(), dir: dir.to_owned(), mark: mark.to_owned(), process: None, client: None };
+        redis.launch();
+        redis
+    }
+
+    fn launch(&mut self) {
+        let mut command = Command::new("redis-server");
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.args(["--daemonize", "no", "--dir"]).arg(&self.dir);
+        let process = Process::start("redis", &self.mark, command);
+        process.log.wait_for("Ready to accept connections");
+        self.process = Some(process);
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `redis://127.0.0.1:PORT/0`.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// SIGKILL; its memory is lost.
+    pub fn kill(&mut self) {
+        self.client = None;
+        if let Some(mut process) = self.process.take() {
+            process.kill();
+        }
+    }
+
+    /// Starts it again on the same port, empty.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.launch();
+    }
+
+    /// SIGSTOP: connections stay open, nothing answers.
+    pub fn stall(&mut self) {
+        self.running().signal(Signal::STOP);
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) {
+        self.running().signal(Signal::CONT);
+    }
+
+    fn running(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the server was started")
+    }
+
+    /// A connection of the caller's own.
+    pub fn connect(&self) -> Resp {
+        Resp::connect(self.port).expect("the server accepts connections")
+    }
+
+    /// The connection that tests share.
+    pub fn client(&mut self) -> &mut Resp {
+        let port = self.port;
+        self.client.get_or_insert_with(|| Resp::connect(port).expect("the server accepts connections"))
+    }
+
+    /// One command on the shared connection.
+    #[track_caller]
+    pub fn cmd<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Value {
+        self.client().cmd(args)
+    }
+
+    /// `PUBLISH`; returns how many connections were subscribed.
+    #[track_caller]
+    pub fn publish(&mut self, channel: &str, payload: impl AsRef<[u8]>) -> i64 {
+        self.cmd(&[b"PUBLISH".as_ref(), channel.as_bytes(), payload.as_ref()]).int()
+    }
+
+    /// The length of a list.
+    #[track_caller]
+    pub fn llen(&mut self, key: &str) -> i64 {
+        self.cmd(&["LLEN", key]).int()
+    }
+
+    /// Connections subscribed to a channel.
+    #[track_caller]
+    pub fn subscribers(&mut self, channel: &str) -> i64 {
+        self.cmd(&["PUBSUB", "NUMSUB", channel]).list()[1].int()
+    }
+
+    /// Ends every connection but the shared one; returns how many there were.
+    #[track_caller]
+    pub fn cut_connections(&mut self) -> i64 {
+        let normal = self.cmd(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).int();
+        normal + self.cmd(&["CLIENT", "KILL", "TYPE", "pubsub"]).int()
+    }
+}
