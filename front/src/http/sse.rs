@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn accept_decides() {
-        let accepts = |value| accepts_events(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(value))]));
+        let accepts =
+            |value| accepts_events(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(value))]));
         assert!(accepts_events(&HeaderMap::new()));
         assert!(accepts("text/event-stream") && accepts("text/html, */*;q=0.1") && accepts("Text/*"));
         assert!(!accepts("application/json") && !accepts("text/event-stream;q=0"));
