@@ -15,7 +15,7 @@ fn short_deadline() -> World {
 }
 
 fn ready(world: &World) -> bool {
-    world.front.admin().get("/ready").status == 200
+    world.front.is_ready()
 }
 
 #[track_caller]

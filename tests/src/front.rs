@@ -6,10 +6,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
+use serde_json::Value as Json;
+
 use crate::binary::tempest_binary;
 use crate::http::{Http, open_connections};
 use crate::process::Process;
 use crate::sse::Sse;
+use crate::wait::wait_until;
 
 /// A running front.
 #[derive(Debug)]
@@ -39,8 +42,26 @@ impl Front {
 
     /// Takes a process that is about to log its addresses.
     pub fn listening(process: Process) -> Self {
-        let (http, admin) = process.log.wait("the log line `listening`", listening);
+        let http = process.log.wait("the log line with the address", |line| {
+            let entry: Json = serde_json::from_str(line).ok()?;
+            matches!(entry["message"].as_str()?, "listening" | "ready").then(|| address(&entry, "http"))?
+        });
+        let admin = process.log.wait("the log line with the admin address", |line| {
+            let entry: Json = serde_json::from_str(line).ok()?;
+            address(&entry, "admin")
+        });
         Self { process, http, admin }
+    }
+
+    /// Waits until its way to Redis is open.
+    #[track_caller]
+    pub fn wait_ready(&self) {
+        wait_until("the front to be ready", || self.is_ready());
+    }
+
+    /// What its `/ready` says.
+    pub fn is_ready(&self) -> bool {
+        self.admin().get("/ready").status == 200
     }
 
     /// Where browsers connect.
@@ -90,14 +111,10 @@ impl Front {
     }
 }
 
-/// The addresses in the log line that a front writes once it listens.
-fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let entry: serde_json::Value = serde_json::from_str(line).ok()?;
-    let fields = entry.get("fields").unwrap_or(&entry);
-    let text = |name: &str| fields.get(name).or_else(|| entry.get(name)).and_then(serde_json::Value::as_str);
-    (text("message")? == "listening").then_some(())?;
-    let first = |name| text(name)?.split([',', ' ']).find_map(|part| part.trim_matches(['[', ']', '"']).parse().ok());
-    Some((first("http")?, first("admin")?))
+/// The first address in a field of a log line.
+fn address(entry: &Json, field: &str) -> Option<SocketAddr> {
+    let text = entry[field].as_str()?;
+    text.split([',', ' ']).find_map(|one| one.trim_start_matches("http://").parse().ok())
 }
 
 /// The values of one scrape.

@@ -3,7 +3,6 @@
 //! It checks nothing and adds nothing, so hostile input can be sent; sending and reading are separate, so a test can
 //! play the worker in between, in one thread.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -58,7 +57,7 @@ pub enum Chunk {
 #[derive(Debug)]
 pub struct Http {
     stream: BufReader<TcpStream>,
-    address: SocketAddr,
+    local: SocketAddr,
 }
 
 impl Http {
@@ -73,8 +72,9 @@ impl Http {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        *ours(&mut open_by_us(), address) += 1;
-        Ok(Self { stream: BufReader::new(stream), address })
+        let local = stream.local_addr()?;
+        open_by_us().push(Open { local, remote: address, socket: stream.try_clone()? });
+        Ok(Self { stream: BufReader::new(stream), local })
     }
 
     /// Writes these bytes; a front that has closed already is no error, its response tells.
@@ -117,7 +117,7 @@ impl Http {
 
     /// The address of this end.
     pub fn local_address(&self) -> SocketAddr {
-        self.stream.get_ref().local_addr().expect("a connected socket has an address")
+        self.local
     }
 
     /// Reads a whole response to a request whose response may carry a body.
@@ -175,9 +175,14 @@ impl Http {
         }
     }
 
-    /// Reads the next chunk of a chunked body; whatever goes wrong is a cut.
+    /// Reads the next chunk of a chunked body; nothing at all within [`PATIENCE`] panics.
+    #[track_caller]
     pub fn chunk(&mut self) -> Chunk {
-        self.read_chunk().unwrap_or(Chunk::Cut)
+        match self.read_chunk() {
+            Ok(chunk) => chunk,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => panic!("waited {PATIENCE:?} for a chunk"),
+            Err(_) => Chunk::Cut,
+        }
     }
 
     /// The same, with a read that timed out told apart from the end.
@@ -242,24 +247,33 @@ impl Http {
 
 impl Drop for Http {
     fn drop(&mut self) {
-        *ours(&mut open_by_us(), self.address) -= 1;
+        open_by_us().retain(|open| open.local != self.local);
     }
 }
 
-/// Connections that this process holds open, by the address they lead to.
-static OPEN: Mutex<BTreeMap<SocketAddr, usize>> = Mutex::new(BTreeMap::new());
-
-fn open_by_us() -> MutexGuard<'static, BTreeMap<SocketAddr, usize>> {
-    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
+/// A connection that this process holds open.
+struct Open {
+    local: SocketAddr,
+    remote: SocketAddr,
+    socket: TcpStream,
 }
 
-fn ours(open: &mut BTreeMap<SocketAddr, usize>, address: SocketAddr) -> &mut usize {
-    open.entry(address).or_default()
+static OPEN: Mutex<Vec<Open>> = Mutex::new(Vec::new());
+
+fn open_by_us() -> MutexGuard<'static, Vec<Open>> {
+    OPEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Connections that this process holds open to `address`.
 pub(crate) fn ours_open(address: SocketAddr) -> usize {
-    *ours(&mut open_by_us(), address)
+    open_by_us().iter().filter(|open| open.remote == address).count()
+}
+
+/// Ends the connections that a test still holds to `address`, so that a front that drains need not wait for them.
+pub(crate) fn close_ours(address: SocketAddr) {
+    for open in open_by_us().iter().filter(|open| open.remote == address) {
+        let _ = open.socket.shutdown(Shutdown::Both);
+    }
 }
 
 impl Read for Http {

@@ -5,6 +5,8 @@
 
 use clap::{Parser, Subcommand};
 
+#[cfg(test)]
+mod manual;
 mod output;
 mod settings;
 

@@ -163,14 +163,4 @@ mod tests {
         assert_eq!((flags.len(), keys.len()), (ALL.len(), ALL.len()));
         assert_eq!(ALL[6].env(), "TEMPEST_PUBLIC_CHANNELS");
     }
-
-    /// The manual shows the table between two markers; without the markers there is nothing to compare yet.
-    #[test]
-    fn the_manual_has_this_table() {
-        let manual = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
-        let Ok(text) = std::fs::read_to_string(manual) else { return };
-        let Some((_, rest)) = text.split_once("<!-- options -->") else { return };
-        let (table, _) = rest.split_once("<!-- /options -->").expect("the table's end is marked");
-        assert_eq!(table.trim(), markdown().trim(), "copy the right side into README.md");
-    }
 }

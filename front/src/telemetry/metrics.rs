@@ -174,6 +174,18 @@ metrics! {
     log_lines_dropped: Counter => "tempest_log_lines_dropped_total",
 }
 
+impl Metrics {
+    /// The list of the manual.
+    pub fn markdown() -> String {
+        let mut out = String::from("| Metric | Kind | Label | What |\n| --- | --- | --- | --- |\n");
+        for Description { name, kind, label, help } in Self::describe() {
+            let label = if label.is_empty() { String::new() } else { format!("`{label}`") };
+            writeln!(out, "| `{name}` | {kind} | {label} | {help} |").expect("writing to a String cannot fail");
+        }
+        out
+    }
+}
+
 fn head(out: &mut String, description: &Description) {
     let Description { name, kind, help, .. } = description;
     let help = help.replace('\\', "\\\\").replace('\n', "\\n");

@@ -107,16 +107,19 @@ fn no_content_and_not_modified_have_no_body() {
 fn head_gets_the_head_alone() {
     let mut world = World::start();
     let mut http = world.http();
-    for (fields, body, length) in [
-        (json!({"status": 200, "headers": {"x-a": "1"}}), "12345", Some("5")),
-        (json!({"status": 200, "headers": {"x-a": "1", "content-length": "1000"}}), "", Some("1000")),
+    // A length may be left out, but it must never be another than the one GET would have.
+    for (fields, body, lengths) in [
+        (json!({"status": 200, "headers": {"x-a": "1"}}), "12345", [None, Some("5")]),
+        (json!({"status": 200, "headers": {"x-a": "1"}}), "", [None, None]),
+        (json!({"status": 200, "headers": {"x-a": "1", "content-length": "1000"}}), "", [Some("1000"), Some("1000")]),
     ] {
         http.request("HEAD", "/", &[], b"");
         let job = world.take();
         assert_eq!(job["method"], json!("HEAD"));
         world.answer(&job, fields, body);
         let response = http.head_response();
-        assert_eq!((response.header("x-a"), response.header("content-length")), (Some("1"), length));
+        assert_eq!(response.header("x-a"), Some("1"));
+        assert!(lengths.contains(&response.header("content-length")), "{response:?}");
     }
     http.request("GET", "/", &[], b"");
     let job = world.take();

@@ -46,7 +46,7 @@ fn a_job_states_every_fact_of_the_request() {
 fn the_first_six_fields_come_in_the_promised_order_and_cannot_be_forged() {
     let mut world = World::start();
     let mut http = world.http();
-    http.request("GET", "/%22,%22id%22:%22fake%22?\"id\":\"fake\"", &["X-A: \",\"id\":\"fake\",\""], b"");
+    http.request("GET", "/\",\"id\":\"fake\",\"x\":\"?%22id%22", &["X-A: \",\"id\":\"fake\",\""], b"");
     let job = world.take();
     let text = String::from_utf8_lossy(&job.message).into_owned();
     let order = ["{\"v\":1,\"id\":\"", "\"attempt\":1", "\"deadline\":", "\"timeout_ms\":", "\"reply_to\":\"tempest:@"];

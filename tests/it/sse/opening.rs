@@ -37,7 +37,7 @@ fn what_is_published_after_the_head_arrives() {
     for n in 0..30 {
         let channel = format!("fresh-{n}");
         let mut stream = Sse::open(world.front.address(), &format!("/sub/{channel}"));
-        assert_eq!(world.redis.publish(&channel, "at once"), 1, "subscribed before the head was sent");
+        assert_eq!(world.redis.publish(&channel, "at once"), 1, "subscribed before head {n} was sent");
         assert_eq!(stream.data(), "at once");
     }
     world.finish();
@@ -284,7 +284,7 @@ fn without_redis_a_new_stream_is_told_to_come_back() {
     assert_eq!((response.status, response.header("content-type")), (200, Some("text/event-stream")));
     assert!(response.complete && response.text().starts_with(':') && response.text().contains("retry: 2000"));
     world.redis.restart();
-    wait_until("the front to be ready again", || world.front.admin().get("/ready").status == 200);
+    wait_until("the front to be ready again", || world.front.is_ready());
     let mut stream = world.front.subscribe("news");
     wait_until("the subscription", || world.redis.publish("news", "back") == 1);
     assert_eq!(stream.data(), "back");
