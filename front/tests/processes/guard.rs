@@ -158,7 +158,7 @@ async fn a_dead_guard_takes_its_group_along() {
     let mut child = Child::spawn(&shell("trap '' TERM; sleep 1000 & echo $!; sleep 1000"), sink).expect("a guard");
     let pid = within("the program", child.pid()).await.expect("it runs");
     let grandchild: i32 = within("a line", lines.recv()).await.expect("a line").parse().expect("a process id");
-    kill9(parent(pid));
+    kill9(parent(pid).expect("its guard"));
     assert_eq!(within("the end", child.wait()).await, Exit::GuardDied);
     assert_eq!(within("the end of its output", lines.recv()).await, None);
     await_gone(pid);

@@ -273,7 +273,8 @@ impl<'de> Visitor<'de> for OneOrManyVisitor {
 fn quick(message: &Bytes) -> Option<Answer<'_>> {
     let mut values = serde_json::Deserializer::from_slice(message).into_iter::<Wire<'_>>();
     let wire = values.next()?.ok()?;
-    if wire.kind.is_some() {
+    let stream_without_place = wire.more == Some(true) && wire.n.is_none();
+    if wire.kind.is_some() || wire.id.is_empty() || stream_without_place {
         return None;
     }
     let raw = raw_body(message, values.byte_offset()).ok()?;
@@ -308,15 +309,17 @@ fn careful(message: &Bytes) -> Decoded<'static> {
     let Some(Ok(Value::Object(object))) = values.next() else {
         return rejected(None, Reason::NotJson);
     };
-    let id = match field(&object, "id") {
-        Some(Value::String(id)) if !id.is_empty() => id.clone(),
-        Some(_) => return rejected(None, Reason::BadId),
-        None => return rejected(None, Reason::NoId),
+    let id = careful_id(&object);
+    // A kind says what the rest means, the id included: a `ping` belongs to no request.
+    if let Some(Value::String(kind)) = field(&object, "kind") {
+        return Decoded::Ignored { id: id.ok(), kind: kind.clone() };
+    }
+    let id = match id {
+        Ok(id) => id,
+        Err(reason) => return rejected(None, reason),
     };
-    match field(&object, "kind") {
-        Some(Value::String(kind)) => return Decoded::Ignored { id: Some(id), kind: kind.clone() },
-        Some(_) => return rejected(Some(id), Reason::BadKind),
-        None => {}
+    if field(&object, "kind").is_some() {
+        return rejected(Some(id), Reason::BadKind);
     }
     match careful_fields(message, &object, values.byte_offset()) {
         Ok(answer) => Decoded::Answer(Answer { id: Cow::Owned(id), ..answer }),
@@ -325,6 +328,14 @@ fn careful(message: &Bytes) -> Decoded<'static> {
 }
 
 type Object = serde_json::Map<String, Value>;
+
+fn careful_id(object: &Object) -> Result<String, Reason> {
+    match field(object, "id") {
+        Some(Value::String(id)) if !id.is_empty() => Ok(id.clone()),
+        Some(_) => Err(Reason::BadId),
+        None => Err(Reason::NoId),
+    }
+}
 
 /// A field that is present and not null; many languages write their «nothing» as null.
 fn field<'o>(object: &'o Object, name: &str) -> Option<&'o Value> {
@@ -339,10 +350,13 @@ fn careful_fields(message: &Bytes, object: &Object, end: usize) -> Result<Answer
     let status = number("status", Reason::BadStatus)?.unwrap_or(200);
     let status = u16::try_from(status).map_err(|_| Reason::BadStatus)?;
     let headers = careful_headers(object)?;
-    let n = number("n", Reason::BadN)?.unwrap_or(0);
     let more = match field(object, "more") {
         None => false,
         Some(value) => value.as_bool().ok_or(Reason::BadMore)?,
+    };
+    let n = match number("n", Reason::BadN)? {
+        None if more => return Err(Reason::BadN),
+        n => n.unwrap_or(0),
     };
     let attempt = match number("attempt", Reason::BadAttempt)? {
         None => None,
@@ -382,9 +396,6 @@ fn careful_headers(object: &Object) -> Result<Headers<'static>, Reason> {
 // ---- what both passes must satisfy ---------------------------------------------------------------------------
 
 fn check(answer: &Answer<'_>, head_request: bool) -> Result<(), Reason> {
-    if answer.id.is_empty() {
-        return Err(Reason::BadId);
-    }
     if !(200..=599).contains(&answer.status) {
         return Err(Reason::BadStatus);
     }
@@ -518,7 +529,8 @@ mod tests {
 
     #[test]
     fn null_means_absent() {
-        let answer = accepted(br#"{"id":"a","status":null,"headers":null,"n":null,"more":null,"body":null,"kind":null}"#);
+        let answer =
+            accepted(br#"{"id":"a","status":null,"headers":null,"n":null,"more":null,"body":null,"kind":null}"#);
         assert_eq!((answer.status, answer.n, answer.more, answer.body.len()), (200, 0, false, 0));
     }
 

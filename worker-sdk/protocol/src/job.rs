@@ -203,6 +203,9 @@ pub enum JobError {
     /// The first line is not the JSON object of a job.
     #[error("the first line is not a job: {0}")]
     Json(#[from] serde_json::Error),
+    /// The first line is JSON of another shape; a decoder of structures would take a list for one.
+    #[error("the first line is not a JSON object")]
+    NotObject,
     /// The job has no id or an empty one.
     #[error("the job has no id")]
     NoId,
@@ -217,6 +220,9 @@ pub fn decode_job(message: &Bytes) -> Result<Job, JobError> {
         Some(at) => (&message[..at], message.slice(at + 1..)),
         None => (&message[..], Bytes::new()),
     };
+    if head.trim_ascii_start().first() == Some(&b'[') {
+        return Err(JobError::NotObject);
+    }
     let mut job: Job = serde_json::from_slice(head)?;
     if job.id.is_empty() {
         return Err(JobError::NoId);
@@ -279,6 +285,12 @@ mod tests {
         assert_eq!(job.headers["cookie"], "a=1; b=2");
         assert_eq!(job.headers["x-latin"], "caf\u{e9}");
         assert_eq!(&job.body[..], b"line\nline\0\xff");
+    }
+
+    #[test]
+    fn a_list_is_no_job() {
+        let message = Bytes::from_static(br#"[1,"a",1,0,0,"tempest:@f.0"]"#);
+        assert!(matches!(decode_job(&message), Err(JobError::NotObject)));
     }
 
     #[test]

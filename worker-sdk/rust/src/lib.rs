@@ -1,1 +1,62 @@
-//! Rust workers.
+//! Workers for Tempest in Rust.
+//!
+//! A worker takes jobs from a Redis list and answers them; the front holds the connections to browsers. This crate
+//! is the worker's side: it claims in batches, runs handlers, answers, publishes, and stops cleanly.
+//!
+//! ```no_run
+//! use tempest_worker::{App, Error, Request};
+//!
+//! async fn hello(request: Request) -> String {
+//!     format!("hello {}\n", request.param("name").unwrap_or("world"))
+//! }
+//!
+//! fn main() -> Result<(), Error> {
+//!     App::new().get("/", hello).get("/hello/{name}", hello).run()
+//! }
+//! ```
+//!
+//! It must not know the front: both depend on the contract (`tempest-protocol`) alone. It speaks base mode: a job
+//! is popped from the list, so a worker that is killed takes the jobs it holds along (a batch of about 20 ms, and
+//! what is running); their clients get a 504 at the deadline. Reliable mode will go into the module `claim`.
+
+mod address;
+mod answer;
+mod app;
+mod backlog;
+mod backoff;
+mod batch;
+mod claim;
+mod clock;
+pub mod connection;
+mod engine;
+mod execution;
+mod handler;
+mod link;
+mod log;
+mod outlet;
+mod panics;
+mod publisher;
+mod request;
+mod response;
+mod router;
+mod settings;
+mod signals;
+mod status;
+mod stream;
+
+pub use bytes::Bytes;
+pub use tempest_protocol::Job;
+
+pub use crate::address::{Address, AddressError};
+pub use crate::app::App;
+pub use crate::claim::ClaimCommand;
+pub use crate::handler::{Blocking, Dedicated, Handler, HandlerFuture, blocking, dedicated};
+pub use crate::publisher::{PublishError, Publisher};
+pub use crate::request::Request;
+pub use crate::response::{IntoResponse, Response};
+pub use crate::router::PatternError;
+pub use crate::settings::{Error, Problem};
+pub use crate::stream::{Gone, Sender};
+
+/// Any error that can cross threads; what `?` makes of the others.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

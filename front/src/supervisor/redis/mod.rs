@@ -23,7 +23,7 @@ use journal::Journal;
 use ping::{Pong, ping};
 
 pub use folder::default_folder;
-pub use server::{NoServer, SERVER_VARIABLE, find_server};
+pub use server::{NoServer, find_server};
 
 /// How long a server that runs may be silent before it is given up at the start; loading its data does not count.
 const SILENT_TIME: Duration = Duration::from_secs(20);

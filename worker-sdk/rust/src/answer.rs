@@ -1,0 +1,139 @@
+//! Answer messages on their way to Redis.
+//!
+//! An answer is kept until Redis has acknowledged it, so that a lost connection costs a repetition and not an
+//! answer; the front drops what it has seen before. This module spells the pushes and must not decide when they go.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::connection::Pipeline;
+
+/// Messages of one stream that may be unacknowledged at a time; with the cut at 64 KiB that is 256 KiB.
+const STREAM_WINDOW: usize = 4;
+/// Answers in one push, so that one huge command does not hold up Redis for its other clients.
+const PUSH_ANSWERS: usize = 256;
+/// Bytes in one push, one answer at least.
+const PUSH_BYTES: usize = 1024 * 1024;
+
+/// One message for one answer list.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) reply_to: String,
+    pub(crate) message: Vec<u8>,
+    /// When it is of no use any more, in ms by the clock of Redis.
+    pub(crate) expires_ms: u64,
+    /// Set for parts of a stream.
+    pub(crate) stream: Option<StreamPart>,
+}
+
+/// What a message holds of its stream while it is under way.
+#[derive(Debug)]
+pub(crate) struct StreamPart {
+    gate: Arc<Gate>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Bounds what a stream has under way, and ends it.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    window: Arc<Semaphore>,
+}
+
+impl Gate {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self { window: Arc::new(Semaphore::new(STREAM_WINDOW)) })
+    }
+
+    /// Waits for room for one more message; None: the stream has been given up.
+    pub(crate) async fn enter(self: &Arc<Self>) -> Option<StreamPart> {
+        let permit = self.window.clone().acquire_owned().await.ok()?;
+        Some(StreamPart { gate: self.clone(), _permit: permit })
+    }
+
+    pub(crate) fn close(&self) {
+        self.window.close();
+    }
+}
+
+impl Answer {
+    /// Ends the stream this belongs to: with a message missing, the rest is of no use.
+    pub(crate) fn close_stream(&self) {
+        if let Some(part) = &self.stream {
+            part.gate.close();
+        }
+    }
+}
+
+/// Appends answers to `out`, one `RPUSH` for neighbours of one list, and returns them by command: as many
+/// replies are due, in this order.
+pub(crate) fn push_all(out: &mut Pipeline, answers: impl IntoIterator<Item = Answer>) -> Vec<Vec<Answer>> {
+    let mut pushes: Vec<Vec<Answer>> = Vec::new();
+    for answer in answers {
+        match pushes.iter_mut().rev().find(|push| push[0].reply_to == answer.reply_to) {
+            Some(push) if has_room(push, &answer) => push.push(answer),
+            _ => pushes.push(vec![answer]),
+        }
+    }
+    for push in &pushes {
+        out.begin(push.len() + 2);
+        out.part(b"RPUSH");
+        out.part(push[0].reply_to.as_bytes());
+        for answer in push {
+            out.part(&answer.message);
+        }
+    }
+    pushes
+}
+
+fn has_room(push: &[Answer], answer: &Answer) -> bool {
+    // Only parts of streams and large answers come near the limit, so the sum is rarely a long one.
+    push.len() < PUSH_ANSWERS && bytes(push) + answer.message.len() <= PUSH_BYTES
+}
+
+/// Bytes of some messages.
+pub(crate) fn bytes<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> usize {
+    answers.into_iter().map(|answer| answer.message.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(reply_to: &str, bytes: usize) -> Answer {
+        Answer { reply_to: reply_to.into(), message: vec![b'x'; bytes], expires_ms: 0, stream: None }
+    }
+
+    fn sizes(answers: Vec<Answer>) -> Vec<(String, usize)> {
+        let pushes = push_all(&mut Pipeline::default(), answers);
+        pushes.into_iter().map(|push| (push[0].reply_to.clone(), push.len())).collect()
+    }
+
+    #[test]
+    fn answers_for_one_list_share_a_push() {
+        let answers = vec![answer("a", 1), answer("b", 1), answer("a", 1), answer("a", 1)];
+        assert_eq!(sizes(answers), [("a".to_owned(), 3), ("b".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn a_push_is_bounded_by_count_and_bytes() {
+        let many = (0..PUSH_ANSWERS + 1).map(|_| answer("a", 1)).collect();
+        assert_eq!(sizes(many), [("a".to_owned(), PUSH_ANSWERS), ("a".to_owned(), 1)]);
+        let large = (0..3).map(|_| answer("a", PUSH_BYTES / 2)).collect();
+        assert_eq!(sizes(large), [("a".to_owned(), 2), ("a".to_owned(), 1)]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_waits_for_its_messages_to_be_taken() {
+        let gate = Gate::new();
+        let mut parts = Vec::new();
+        for _ in 0..STREAM_WINDOW {
+            parts.push(gate.enter().await.expect("room"));
+        }
+        assert_eq!(gate.window.available_permits(), 0);
+        parts.pop();
+        parts.push(gate.enter().await.expect("room again"));
+        gate.close();
+        assert!(gate.enter().await.is_none(), "a closed gate lets nobody in");
+    }
+}

@@ -1,0 +1,335 @@
+//! The loop: claim jobs, start them, send their answers, claim again.
+//!
+//! What a turn has to send (all answers that are ready, then the next claim) leaves in one write; waiting for a
+//! reply to one of them before the other would cost a round trip a job. While a pop blocks the connection, answers
+//! leave by the [`Outlet`](crate::outlet). It must not know how jobs are claimed or run.
+
+use std::collections::VecDeque;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tempest_protocol::{Job, decode_job};
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+
+use crate::answer::{self, Answer};
+use crate::batch::Pace;
+use crate::claim::{Claim, ClaimError};
+use crate::connection::Reply;
+use crate::execution::{Shared, execute};
+use crate::link::{Link, LinkEvent};
+use crate::publisher::Command;
+use crate::status::count;
+
+/// A claim's reply may come this much later than the pop waits.
+const REPLY_MARGIN: Duration = Duration::from_secs(10);
+/// Wait after Redis refused a claim.
+const AFTER_REFUSAL: Duration = Duration::from_secs(1);
+/// Wait before asking again to end a pop that had not reached Redis yet.
+const UNBLOCK_AGAIN: Duration = Duration::from_millis(10);
+
+/// What bounds the loop.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Jobs at work at a time.
+    pub(crate) concurrency: usize,
+    /// Jobs claimed at a time.
+    pub(crate) batch: usize,
+    /// How long a pop waits in vain.
+    pub(crate) claim_wait: Duration,
+    /// How long a stop waits for jobs to finish.
+    pub(crate) stop_grace: Duration,
+    /// Jobs may run on the loop's own thread until they wait: there is no other thread to run them.
+    pub(crate) inline: bool,
+}
+
+pub(crate) struct Engine {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) limits: Limits,
+    pub(crate) link: Link,
+    pub(crate) claim: Box<dyn Claim>,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) state: State,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    due: VecDeque<Due>,
+    /// Claimed, not started.
+    waiting: VecDeque<Job>,
+    running: JoinSet<Option<Answer>>,
+    /// Answers of this turn.
+    ready: Vec<Answer>,
+    pace: Pace,
+    claim_after: Option<Instant>,
+    unblocking: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Set once: stop taking, and by when to be done.
+    stop_by: Option<Instant>,
+}
+
+/// A reply to come on the claim connection.
+enum Due {
+    Answers(Vec<Answer>),
+    Claim,
+}
+
+impl Engine {
+    /// Runs until `stop` completes and every claimed job is answered, or the grace for that is over.
+    /// Returns by when the last answers are to be delivered.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) -> Instant {
+        let mut stop = pin!(stop);
+        let mut ticks = interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            std::future::poll_fn(|cx| {
+                self.start_waiting(cx);
+                Poll::Ready(())
+            })
+            .await;
+            self.send().await;
+            if let Some(by) = self.state.stop_by.filter(|&by| self.is_over(by)) {
+                return by;
+            }
+            let state = &mut self.state;
+            let pause = state.claim_after.unwrap_or_else(Instant::now);
+            tokio::select! {
+                biased;
+                () = &mut stop, if state.stop_by.is_none() => self.stop(),
+                _ = ticks.tick() => self.check_overdue(),
+                Some(ended) = state.running.join_next_with_id() => self.on_ended(ended),
+                event = self.link.event() => self.on_link_events(event),
+                () = sleep_until(pause), if state.claim_after.is_some() => state.claim_after = None,
+                () = unblocked(&mut state.unblocking) => state.unblocking = None,
+            }
+            while let Some(ended) = self.state.running.try_join_next_with_id() {
+                self.on_ended(ended);
+            }
+        }
+    }
+
+    // ---- running jobs ----------------------------------------------------------------------------------------
+
+    fn start_waiting(&mut self, cx: &mut Context<'_>) {
+        let mut now = Instant::now();
+        while self.state.running.len() < self.limits.concurrency
+            && let Some(job) = self.state.waiting.pop_front()
+        {
+            if job.deadline > 0 && job.deadline <= self.shared.context.clock.at(now.into()) {
+                count(&self.shared.status.expired);
+                tracing::debug!(request = job.id, "dropped unrun: its deadline has passed");
+                continue;
+            }
+            self.start(job, now, cx);
+            let then = Instant::now();
+            self.state.pace.held(then - now);
+            now = then;
+        }
+    }
+
+    fn start(&mut self, job: Job, now: Instant, cx: &mut Context<'_>) {
+        let id = job.id.clone();
+        let mut job = Box::pin(execute(self.shared.clone(), job));
+        if self.limits.inline
+            && let Poll::Ready(answer) = job.as_mut().poll(cx)
+        {
+            self.state.pace.served(now.elapsed());
+            self.state.ready.extend(answer);
+            return;
+        }
+        let task = self.state.running.spawn(job);
+        self.shared.status.started(task.id(), id, now.into());
+    }
+
+    fn on_ended(&mut self, ended: Result<(Id, Option<Answer>), JoinError>) {
+        let (task, answer) = match ended {
+            Ok(ended) => ended,
+            // Handlers are guarded, so this is a fault of the SDK; it must not end the worker.
+            Err(error) => {
+                tracing::error!(%error, "a job ended without an answer");
+                (error.id(), None)
+            }
+        };
+        if let Some(since) = self.shared.status.ended(task) {
+            self.state.pace.served(since.elapsed());
+        }
+        self.state.ready.extend(answer);
+    }
+
+    // ---- sending ---------------------------------------------------------------------------------------------
+
+    async fn send(&mut self) {
+        let jobs = self.jobs_to_claim();
+        let state = &mut self.state;
+        let blocked = state.due.iter().any(|due| matches!(due, Due::Claim));
+        let Some(connection) = self.link.up().filter(|_| !blocked) else {
+            state.ready.drain(..).for_each(|answer| self.shared.outlet.send(answer));
+            return;
+        };
+        let pushes = answer::push_all(&mut connection.out, state.ready.drain(..));
+        state.due.extend(pushes.into_iter().map(Due::Answers));
+        if jobs > 0 {
+            let replies = self.claim.request(&mut connection.out, jobs);
+            state.due.extend((0..replies).map(|_| Due::Claim));
+        }
+        if connection.out.is_empty() {
+            return;
+        }
+        self.link.expect_reply_by(Some(Instant::now() + self.limits.claim_wait + REPLY_MARGIN));
+        if let Some(event) = self.link.flush().await {
+            self.on_link(event);
+        }
+    }
+
+    /// How many jobs to ask for now; 0: none.
+    fn jobs_to_claim(&self) -> usize {
+        let state = &self.state;
+        let running = state.running.len();
+        let ready = state.stop_by.is_none() && state.claim_after.is_none() && state.waiting.is_empty();
+        if !ready || running >= self.limits.concurrency || self.shared.outlet.is_busy() {
+            return 0;
+        }
+        state.pace.batch(self.limits.concurrency, running, self.limits.batch)
+    }
+
+    // ---- replies ---------------------------------------------------------------------------------------------
+
+    fn on_link_events(&mut self, first: LinkEvent) {
+        self.on_link(first);
+        while let Some(event) = self.link.buffered() {
+            self.on_link(event);
+        }
+        if self.state.due.is_empty() {
+            self.link.expect_reply_by(None);
+        }
+    }
+
+    fn on_link(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Reply(reply) => self.on_reply(reply),
+            LinkEvent::Connected => {
+                let redis_ms = self.link.up().map(|connection| connection.redis_ms());
+                redis_ms.into_iter().for_each(|redis_ms| self.shared.context.clock.set(redis_ms));
+                tracing::info!("taking jobs");
+            }
+            LinkEvent::Lost(error) => {
+                tracing::warn!(%error, "lost the connection for jobs; dialling again");
+                self.hand_over_answers();
+            }
+        }
+    }
+
+    /// Nobody knows whether Redis has the answers that were under way, so they go once more, by the other way.
+    fn hand_over_answers(&mut self) {
+        self.claim.reset();
+        for due in self.state.due.drain(..) {
+            if let Due::Answers(answers) = due {
+                answers.into_iter().for_each(|answer| self.shared.outlet.send(answer));
+            }
+        }
+    }
+
+    fn on_reply(&mut self, reply: Reply) {
+        match self.state.due.pop_front() {
+            Some(Due::Claim) => {
+                self.state.unblocking = None;
+                match self.claim.reply(reply) {
+                    Ok(messages) => messages.iter().for_each(|message| self.accept(message)),
+                    Err(error) => self.on_refused_claim(&error),
+                }
+            }
+            // The outlet knows which errors pass.
+            Some(Due::Answers(answers)) if matches!(reply, Reply::Error(_)) => {
+                answers.into_iter().for_each(|answer| self.shared.outlet.send(answer));
+            }
+            Some(Due::Answers(_)) => {}
+            None => tracing::error!(?reply, "a reply to nothing"),
+        }
+    }
+
+    fn on_refused_claim(&mut self, error: &ClaimError) {
+        if *error == ClaimError::Unsupported {
+            tracing::info!("{error}; using BLPOP and LPOP");
+            return;
+        }
+        tracing::error!(%error, "Redis gives no jobs");
+        self.state.claim_after = Some(Instant::now() + AFTER_REFUSAL);
+    }
+
+    /// Takes a job in, if it is one and can be answered.
+    fn accept(&mut self, message: &Bytes) {
+        let job = match decode_job(message) {
+            Ok(job) => job,
+            Err(error) => return self.drop_malformed(message, &error.to_string()),
+        };
+        let forged = job.reply_to.as_deref().is_some_and(|key| !self.shared.keys.is_reply_to(key));
+        if forged {
+            return self.drop_malformed(message, "its reply_to is not a front's answer list");
+        }
+        self.state.waiting.push_back(job);
+    }
+
+    fn drop_malformed(&self, message: &Bytes, why: &str) {
+        const SHOWN: usize = 200;
+        count(&self.shared.status.malformed);
+        let start = String::from_utf8_lossy(&message[..message.len().min(SHOWN)]);
+        tracing::warn!(why, bytes = message.len(), ?start, "dropped a malformed job");
+    }
+
+    fn check_overdue(&mut self) {
+        if let Some(event) = self.link.check_overdue() {
+            self.on_link(event);
+        }
+    }
+
+    // ---- stopping --------------------------------------------------------------------------------------------
+
+    fn stop(&mut self) {
+        self.state.stop_by = Some(Instant::now() + self.limits.stop_grace);
+        self.shared.status.stopping.store(true, Ordering::Relaxed);
+        tracing::info!(running = self.state.running.len(), "stopping: taking no more jobs");
+        let client = self.link.up().map_or(0, |connection| connection.client_id());
+        let claiming = self.state.due.iter().any(|due| matches!(due, Due::Claim));
+        if claiming && client > 0 {
+            self.state.unblocking = Some(Box::pin(unblock(self.commands.clone(), client)));
+        }
+    }
+
+    fn is_over(&self, stop_by: Instant) -> bool {
+        let state = &self.state;
+        let left = state.running.len() + state.waiting.len();
+        if left == 0 && state.due.is_empty() {
+            return true;
+        }
+        let over = Instant::now() >= stop_by;
+        if over {
+            tracing::error!(left, "stopped with jobs unfinished");
+        }
+        over
+    }
+}
+
+/// Ends the pop that a connection waits in. Closing the connection would do it too, and lose the job that Redis
+/// may be handing over at that moment. A pop that has not reached Redis yet cannot be ended, so this asks again.
+async fn unblock(commands: mpsc::Sender<Command>, client: i64) {
+    loop {
+        let parts = [b"CLIENT".as_slice(), b"UNBLOCK", client.to_string().as_bytes()].map(<[u8]>::to_vec);
+        let (command, replied) = Command::new(parts.into());
+        if commands.send(command).await.is_err() || matches!(replied.await, Ok(Ok(Reply::Int(1)))) {
+            return;
+        }
+        sleep(UNBLOCK_AGAIN).await;
+    }
+}
+
+/// Waits for the future if there is one, else for ever.
+async fn unblocked(unblocking: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>) {
+    match unblocking {
+        Some(unblocking) => unblocking.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,124 @@
+//! A connection that comes back: it dials for ever, with jittered waits.
+//!
+//! The owner keeps what it has not been answered yet and decides what a loss means for it; this module must not
+//! resend anything.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep};
+
+use crate::Address;
+use crate::backoff::Backoff;
+use crate::connection::{Connection, ConnectionError, Reply};
+
+/// Where to dial, and under which name.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialer {
+    pub(crate) address: Arc<Address>,
+    /// Name for `CLIENT LIST`.
+    pub(crate) name: String,
+}
+
+pub(crate) struct Link {
+    dialer: Dialer,
+    state: State,
+    /// When a reply is overdue; None: none is due.
+    reply_by: Option<Instant>,
+}
+
+enum State {
+    Up(Box<Connection>),
+    Dialing(Pin<Box<dyn Future<Output = Connection> + Send>>),
+}
+
+/// What happened on a link.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    Connected,
+    Reply(Reply),
+    /// The connection is gone, and with it every reply that was due. Dialling has begun.
+    Lost(ConnectionError),
+}
+
+impl Link {
+    pub(crate) fn new(dialer: Dialer) -> Self {
+        let state = State::Dialing(Box::pin(dial(dialer.clone())));
+        Self { dialer, state, reply_by: None }
+    }
+
+    /// The connection, while there is one.
+    pub(crate) fn up(&mut self) -> Option<&mut Connection> {
+        match &mut self.state {
+            State::Up(connection) => Some(connection),
+            State::Dialing(_) => None,
+        }
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up(_))
+    }
+
+    /// The next thing to happen. May be dropped while it waits.
+    pub(crate) async fn event(&mut self) -> LinkEvent {
+        match &mut self.state {
+            State::Up(connection) => match connection.reply().await {
+                Ok(reply) => LinkEvent::Reply(reply),
+                Err(error) => self.lost(error),
+            },
+            State::Dialing(dialing) => {
+                self.state = State::Up(Box::new(dialing.await));
+                LinkEvent::Connected
+            }
+        }
+    }
+
+    /// A reply that is there already.
+    pub(crate) fn buffered(&mut self) -> Option<LinkEvent> {
+        match self.up()?.buffered_reply() {
+            Ok(reply) => reply.map(LinkEvent::Reply),
+            Err(error) => Some(self.lost(error)),
+        }
+    }
+
+    /// Writes what waits in the connection's pipeline.
+    pub(crate) async fn flush(&mut self) -> Option<LinkEvent> {
+        let written = self.up()?.flush().await;
+        written.err().map(|error| self.lost(error))
+    }
+
+    /// Says until when the next reply has to come; None: none is due.
+    pub(crate) fn expect_reply_by(&mut self, at: Option<Instant>) {
+        self.reply_by = at;
+    }
+
+    /// To be called now and then: gives up a connection whose reply is overdue. Keepalive alone does not help
+    /// against a peer whose kernel answers and whose Redis does not.
+    pub(crate) fn check_overdue(&mut self) -> Option<LinkEvent> {
+        let overdue = self.reply_by.is_some_and(|at| at <= Instant::now());
+        (overdue && self.is_up()).then(|| self.lost(ConnectionError::Overdue))
+    }
+
+    fn lost(&mut self, error: ConnectionError) -> LinkEvent {
+        self.state = State::Dialing(Box::pin(dial(self.dialer.clone())));
+        self.reply_by = None;
+        LinkEvent::Lost(error)
+    }
+}
+
+async fn dial(dialer: Dialer) -> Connection {
+    let mut backoff = Backoff::new();
+    let mut said = String::new();
+    loop {
+        let error = match Connection::open(&dialer.address, &dialer.name).await {
+            Ok(connection) => return connection,
+            Err(error) => error.to_string(),
+        };
+        // One line a reason, not one a try: this may go on for hours.
+        if error != said {
+            tracing::warn!(redis = %dialer.address, %error, "no connection to Redis; trying again until there is one");
+            said = error;
+        }
+        sleep(backoff.wait()).await;
+    }
+}

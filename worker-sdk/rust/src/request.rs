@@ -1,0 +1,175 @@
+//! What a handler is given.
+//!
+//! A request is the job as the front wrote it, plus what the route's pattern cut out of the path. It must not
+//! interpret more of HTTP than that: cookies, forms and sessions are the application's business.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+use tempest_protocol::Job;
+
+use crate::Publisher;
+use crate::clock::Clock;
+
+/// A job for a handler: an HTTP request, or a message of an application's own action.
+#[derive(Clone, Debug)]
+pub struct Request {
+    job: Job,
+    params: Params,
+    context: Arc<Context>,
+}
+
+/// What a route cut out of a path: names and percent-decoded values.
+pub(crate) type Params = Vec<(Arc<str>, String)>;
+
+/// What all requests of a worker share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) publisher: Publisher,
+    pub(crate) clock: Clock,
+    /// Errors may be shown to clients.
+    pub(crate) development: bool,
+}
+
+impl Request {
+    pub(crate) fn new(job: Job, params: Params, context: Arc<Context>) -> Self {
+        Self { job, params, context }
+    }
+
+    /// The request's id, unique among all fronts; it belongs in every log line about this request.
+    pub fn id(&self) -> &str {
+        &self.job.id
+    }
+
+    /// 1 for the first try; above that an earlier try may have run in part.
+    pub fn attempt(&self) -> u32 {
+        self.job.attempt
+    }
+
+    /// `http`, or an application's own.
+    pub fn action(&self) -> &str {
+        &self.job.action
+    }
+
+    /// The method as the client sent it, e.g. `GET`.
+    pub fn method(&self) -> &str {
+        &self.job.method
+    }
+
+    /// The path as the client sent it, percent-encoding untouched.
+    pub fn path(&self) -> &str {
+        &self.job.path
+    }
+
+    /// What followed the `?`, as sent; None: there was no `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.job.query.as_deref()
+    }
+
+    /// The first value of a query parameter, `+` and percent-encoding decoded.
+    pub fn query_param(&self, name: &str) -> Option<String> {
+        self.query_params().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// All query parameters in their order, decoded.
+    pub fn query_params(&self) -> impl Iterator<Item = (String, String)> {
+        let pairs = self.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (form_decoded(name), form_decoded(value))
+        })
+    }
+
+    /// What stood in the path where the route has `{name}`, percent-decoded.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|(known, _)| **known == *name).map(|(_, value)| value.as_str())
+    }
+
+    /// A header's value; `name` in lower case. Bytes from 0x80 are Latin-1 code points.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.job.header(name)
+    }
+
+    /// All headers by lower-case name.
+    pub fn headers(&self) -> &BTreeMap<String, String> {
+        &self.job.headers
+    }
+
+    /// The raw body.
+    pub fn body(&self) -> &Bytes {
+        &self.job.body
+    }
+
+    /// The body as text, invalid UTF-8 replaced.
+    pub fn text(&self) -> Cow<'_, str> {
+        self.job.text()
+    }
+
+    /// The body read as JSON.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.job.body)
+    }
+
+    /// The host the client named.
+    pub fn host(&self) -> Option<&str> {
+        self.job.host.as_deref()
+    }
+
+    /// The client's address as `ip:port`.
+    pub fn peer(&self) -> &str {
+        &self.job.peer
+    }
+
+    /// All fields of the job.
+    pub fn job(&self) -> &Job {
+        &self.job
+    }
+
+    /// What is left until nobody waits for the answer any more; None: the job has no deadline.
+    pub fn time_left(&self) -> Option<Duration> {
+        let deadline = (self.job.deadline > 0).then_some(self.job.deadline)?;
+        Some(Duration::from_millis(deadline.saturating_sub(self.context.clock.now_ms())))
+    }
+
+    pub(crate) fn in_development(&self) -> bool {
+        self.context.development
+    }
+
+    /// Publishes to browser channels.
+    pub fn publisher(&self) -> &Publisher {
+        &self.context.publisher
+    }
+}
+
+/// A request out of nothing, to test a handler with: no worker runs, so its publisher refuses.
+impl From<Job> for Request {
+    fn from(job: Job) -> Self {
+        let context = Context { publisher: Publisher::detached(), clock: Clock::new(), development: false };
+        Self::new(job, Vec::new(), Arc::new(context))
+    }
+}
+
+fn form_decoded(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_parameters_are_decoded() {
+        let job = Job { query: Some("a=1+2&b=%26%C3%BC&a=x&flag&=y".into()), ..Job::default() };
+        let request = Request::from(job);
+        assert_eq!(request.query_param("a").as_deref(), Some("1 2"));
+        assert_eq!(request.query_param("b").as_deref(), Some("&ü"));
+        assert_eq!(request.query_param("flag").as_deref(), Some(""));
+        assert_eq!(request.query_param("c"), None);
+        assert_eq!(request.query_params().count(), 5);
+    }
+}

@@ -1,0 +1,13 @@
+//! The SDK against a real Redis; the front's side is played by plain Redis commands.
+//!
+//! One binary, a module a behaviour, a Redis of its own for each test.
+
+mod answers;
+mod connections;
+mod failures;
+mod harness;
+mod processes;
+mod restarts;
+mod stops;
+mod streams;
+mod throughput;
