@@ -33,7 +33,7 @@ pub(crate) struct Shared {
 }
 
 /// Runs a job; gives back its answer where that is one message, and has sent it otherwise.
-pub(crate) async fn execute(shared: Arc<Shared>, job: Job) -> Option<Answer> {
+pub(crate) async fn execute(shared: Arc<Shared>, job: Box<Job>) -> Option<Answer> {
     let caller = Caller::of(&job, &shared);
     let outcome = respond(&shared, job).await.and_then(|response| match response.check() {
         Ok(()) => Ok(response),
@@ -62,7 +62,7 @@ pub(crate) async fn execute(shared: Arc<Shared>, job: Job) -> Option<Answer> {
     }
 }
 
-async fn respond(shared: &Arc<Shared>, job: Job) -> Result<Response, BoxError> {
+async fn respond(shared: &Arc<Shared>, job: Box<Job>) -> Result<Response, BoxError> {
     match shared.router.find(&job) {
         Matched::Handler(handler, params) => {
             let request = request(shared, job, params);
@@ -81,7 +81,7 @@ async fn respond(shared: &Arc<Shared>, job: Job) -> Result<Response, BoxError> {
     }
 }
 
-fn request(shared: &Arc<Shared>, job: Job, params: Params) -> Request {
+fn request(shared: &Arc<Shared>, job: Box<Job>, params: Params) -> Request {
     Request::new(job, params, shared.context.clone())
 }
 
@@ -128,8 +128,9 @@ impl Caller {
         let own_length = self.head_request || status == 304;
         let kept = headers.iter().filter(|(name, _)| own_length || !is_content_length(name));
         let mut headers = borrowed(kept);
-        let length = body.len().to_string();
+        let length;
         if self.head_request && !body.is_empty() && !headers.iter().any(|(name, _)| is_content_length(name)) {
+            length = body.len().to_string();
             headers.push(("content-length", &length));
         }
         let body = if self.head_request { b"" } else { body };
