@@ -103,7 +103,7 @@ fn is_over(peer: &Peer, limits: &Limits, now: Instant, draining_since: Option<In
 
 enum End {
     /// The socket becomes a stream.
-    Stream(TcpStream, Detach),
+    Stream(TcpStream, Box<Detach>),
     /// The socket is closed, after these bytes.
     Close(TcpStream, Vec<u8>),
 }
@@ -159,7 +159,7 @@ enum Outcome {
     Done,
     Failed(hyper::Error),
     Expired,
-    Detach(Detach),
+    Detach(Box<Detach>),
 }
 
 /// A head that stopped half-way gets to know why; a connection on which nothing was begun is just closed.
@@ -178,8 +178,8 @@ fn listen(peer: &Peer, cx: &TaskContext<'_>) {
     }
 }
 
-async fn stream<G>(socket: TcpStream, detach: Detach, guard: G) {
-    let Detach { seat, opening, id, entry } = detach;
+async fn stream<G>(socket: TcpStream, detach: Box<Detach>, guard: G) {
+    let Detach { seat, opening, id, entry } = *detach;
     let ended = hub::serve(socket, seat, opening).await;
     if let Some(entry) = entry {
         entry.write(&id, StatusCode::OK.as_u16(), ended.bytes);

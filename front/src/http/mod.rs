@@ -80,7 +80,7 @@ pub struct Peer {
     /// True once a request has been answered: the next one may take its time.
     pub answered: Cell<bool>,
     /// The stream that this connection becomes.
-    pub detach: RefCell<Option<Detach>>,
+    pub detach: RefCell<Option<Box<Detach>>>,
     /// The connection is to end now.
     pub expired: Cell<bool>,
     /// Wakes the connection's task.
