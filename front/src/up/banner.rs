@@ -29,7 +29,9 @@ pub(super) fn show(banner: &Banner<'_>, format: LogFormat) {
     } else {
         let http: Vec<String> = banner.http.iter().map(ToString::to_string).collect();
         let admin = banner.admin.map(|address| address.to_string());
-        tracing::info!(http = http.join(","), admin, redis = %banner.redis, "listening");
+        let page = banner.http.first().map(|address| url(*address)).unwrap_or_default();
+        let publish = format!("{} -u {} publish test hello", client(), banner.redis);
+        tracing::info!(http = http.join(","), admin, redis = %banner.redis, page, publish, "ready");
     }
 }
 
