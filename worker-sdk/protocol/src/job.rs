@@ -203,6 +203,9 @@ pub enum JobError {
     /// The first line is not the JSON object of a job.
     #[error("the first line is not a job: {0}")]
     Json(#[from] serde_json::Error),
+    /// The first line is not UTF-8.
+    #[error("the first line is not UTF-8")]
+    NotUtf8,
     /// The first line is JSON of another shape; a decoder of structures would take a list for one.
     #[error("the first line is not a JSON object")]
     NotObject,
@@ -223,7 +226,9 @@ pub fn decode_job(message: &Bytes) -> Result<Job, JobError> {
     if head.trim_ascii_start().first() == Some(&b'[') {
         return Err(JobError::NotObject);
     }
-    let mut job: Job = serde_json::from_slice(head)?;
+    // Checked once for the whole line, which is quicker than once for each string.
+    let head = std::str::from_utf8(head).map_err(|_| JobError::NotUtf8)?;
+    let mut job: Job = serde_json::from_str(head)?;
     if job.id.is_empty() {
         return Err(JobError::NoId);
     }

@@ -61,7 +61,8 @@ fn fits(error: &JobError, reason: &str) -> bool {
         "bad-id" => matches!(error, JobError::NoId | JobError::Json(_)),
         "bad-version" => matches!(error, JobError::Version(_) | JobError::Json(_)),
         "not-object" => matches!(error, JobError::NotObject | JobError::Json(_)),
-        "not-json" | "bad-headers" | "bad-field" => matches!(error, JobError::Json(_)),
+        "not-json" => matches!(error, JobError::NotUtf8 | JobError::Json(_)),
+        "bad-headers" | "bad-field" => matches!(error, JobError::Json(_)),
         _ => panic!("an unknown reason: {reason}"),
     }
 }

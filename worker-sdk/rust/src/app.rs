@@ -17,13 +17,14 @@ use crate::clock::Clock;
 use crate::engine::{Engine, Limits, State};
 use crate::execution::Shared;
 use crate::handler::Handler;
+use crate::heartbeat::{Heartbeat, Identity};
 use crate::link::{Dialer, Link};
 use crate::outlet::{Outlet, OutletTask, Parts};
 use crate::publisher::{Command, Publisher, WAITING};
 use crate::request::Context;
 use crate::router::Router;
 use crate::settings::{Error, Problem, Resolved, Settings};
-use crate::status::{Identity, Recorder, Status};
+use crate::status::Status;
 use crate::{log, panics, signals};
 
 /// Time for the last answers after the last job, at least.
@@ -291,8 +292,7 @@ impl App {
         };
         let parts = Parts {
             link: link("answers"),
-            recorder: Recorder::new(identity),
-            keys: resolved.keys.clone(),
+            heartbeat: Heartbeat::new(identity, &resolved.keys),
             context: context.clone(),
             status: status.clone(),
         };

@@ -60,8 +60,9 @@ pub(crate) struct Engine {
 #[derive(Default)]
 pub(crate) struct State {
     due: VecDeque<Due>,
-    /// Claimed, not started.
-    waiting: VecDeque<Job>,
+    /// Claimed, not started; decoded only then, since a batch of decoded jobs would not fit into the allocator's and
+    /// the processor's caches.
+    waiting: VecDeque<Bytes>,
     running: JoinSet<Option<Answer>>,
     /// Answers of this turn.
     ready: Vec<Answer>,
@@ -117,32 +118,58 @@ impl Engine {
     fn start_waiting(&mut self, cx: &mut Context<'_>) {
         let mut now = Instant::now();
         while self.state.running.len() < self.limits.concurrency
-            && let Some(job) = self.state.waiting.pop_front()
+            && let Some(message) = self.state.waiting.pop_front()
         {
-            if job.deadline > 0 && job.deadline <= self.shared.context.clock.at(now.into()) {
-                count(&self.shared.status.expired);
-                tracing::debug!(request = job.id, "dropped unrun: its deadline has passed");
-                continue;
-            }
-            self.start(job, now, cx);
+            let Some(job) = self.accept(&message, now) else { continue };
+            let ended = self.start(job, now, cx);
             let then = Instant::now();
             self.state.pace.held(then - now);
+            if ended {
+                self.state.pace.served(then - now);
+            }
             now = then;
         }
     }
 
-    fn start(&mut self, job: Job, now: Instant, cx: &mut Context<'_>) {
+    /// Starts a job; true: it has run through at once.
+    fn start(&mut self, job: Box<Job>, now: Instant, cx: &mut Context<'_>) -> bool {
         let id = job.id.clone();
         let mut job = Box::pin(execute(self.shared.clone(), job));
         if self.limits.inline
             && let Poll::Ready(answer) = job.as_mut().poll(cx)
         {
-            self.state.pace.served(now.elapsed());
             self.state.ready.extend(answer);
-            return;
+            return true;
         }
         let task = self.state.running.spawn(job);
         self.shared.status.started(task.id(), id, now.into());
+        false
+    }
+
+    /// A job, if the message is one, can be answered, and is still wanted.
+    fn accept(&self, message: &Bytes, now: Instant) -> Option<Box<Job>> {
+        let job = match decode_job(message) {
+            Ok(job) => Box::new(job),
+            Err(error) => return self.drop_malformed(message, &error.to_string()),
+        };
+        let forged = job.reply_to.as_deref().is_some_and(|key| !self.shared.keys.is_reply_to(key));
+        if forged {
+            return self.drop_malformed(message, "its reply_to is not a front's answer list");
+        }
+        if job.deadline > 0 && job.deadline <= self.shared.context.clock.at(now.into()) {
+            count(&self.shared.status.expired);
+            tracing::debug!(request = job.id, "dropped unrun: its deadline has passed");
+            return None;
+        }
+        Some(job)
+    }
+
+    fn drop_malformed(&self, message: &Bytes, why: &str) -> Option<Box<Job>> {
+        const SHOWN: usize = 200;
+        count(&self.shared.status.malformed);
+        let start = String::from_utf8_lossy(&message[..message.len().min(SHOWN)]);
+        tracing::warn!(why, bytes = message.len(), ?start, "dropped a malformed job");
+        None
     }
 
     fn on_ended(&mut self, ended: Result<(Id, Option<Answer>), JoinError>) {
@@ -238,7 +265,7 @@ impl Engine {
             Some(Due::Claim) => {
                 self.state.unblocking = None;
                 match self.claim.reply(reply) {
-                    Ok(messages) => messages.iter().for_each(|message| self.accept(message)),
+                    Ok(messages) => self.state.waiting.extend(messages),
                     Err(error) => self.on_refused_claim(&error),
                 }
             }
@@ -258,26 +285,6 @@ impl Engine {
         }
         tracing::error!(%error, "Redis gives no jobs");
         self.state.claim_after = Some(Instant::now() + AFTER_REFUSAL);
-    }
-
-    /// Takes a job in, if it is one and can be answered.
-    fn accept(&mut self, message: &Bytes) {
-        let job = match decode_job(message) {
-            Ok(job) => job,
-            Err(error) => return self.drop_malformed(message, &error.to_string()),
-        };
-        let forged = job.reply_to.as_deref().is_some_and(|key| !self.shared.keys.is_reply_to(key));
-        if forged {
-            return self.drop_malformed(message, "its reply_to is not a front's answer list");
-        }
-        self.state.waiting.push_back(job);
-    }
-
-    fn drop_malformed(&self, message: &Bytes, why: &str) {
-        const SHOWN: usize = 200;
-        count(&self.shared.status.malformed);
-        let start = String::from_utf8_lossy(&message[..message.len().min(SHOWN)]);
-        tracing::warn!(why, bytes = message.len(), ?start, "dropped a malformed job");
     }
 
     fn check_overdue(&mut self) {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tempest_protocol::{AnswerHead, Job, Keys, STREAM_CUT_BYTES, encode_answer, write_json_string};
+use tempest_protocol::{AnswerHead, Job, Keys, STREAM_CUT_BYTES, encode_answer};
 
 use crate::BoxError;
 use crate::answer::{Answer, Gate, StreamPart};
@@ -20,6 +20,9 @@ use crate::stream::{BoxStream, Pieces};
 /// How long an answer without a deadline, or a part of a stream, is worth trying to deliver, in ms.
 const WITHOUT_DEADLINE_MS: u64 = 60_000;
 
+/// How far ahead the number is of a message that says: this stream has failed.
+const ABORTING_GAP: u64 = 1_000_000;
+
 /// What all jobs of a worker need.
 pub(crate) struct Shared {
     pub(crate) router: Router,
@@ -30,7 +33,7 @@ pub(crate) struct Shared {
 }
 
 /// Runs a job; gives back its answer where that is one message, and has sent it otherwise.
-pub(crate) async fn execute(shared: Arc<Shared>, job: Job) -> Option<Answer> {
+pub(crate) async fn execute(shared: Arc<Shared>, job: Box<Job>) -> Option<Answer> {
     let caller = Caller::of(&job, &shared);
     let outcome = respond(&shared, job).await.and_then(|response| match response.check() {
         Ok(()) => Ok(response),
@@ -59,7 +62,7 @@ pub(crate) async fn execute(shared: Arc<Shared>, job: Job) -> Option<Answer> {
     }
 }
 
-async fn respond(shared: &Arc<Shared>, job: Job) -> Result<Response, BoxError> {
+async fn respond(shared: &Arc<Shared>, job: Box<Job>) -> Result<Response, BoxError> {
     match shared.router.find(&job) {
         Matched::Handler(handler, params) => {
             let request = request(shared, job, params);
@@ -71,11 +74,14 @@ async fn respond(shared: &Arc<Shared>, job: Job) -> Result<Response, BoxError> {
         Matched::WrongMethod(allow) => {
             Ok(Response::text("method not allowed\n").with_status(405).with_header("allow", allow))
         }
-        Matched::UnknownAction => Err(format!("no handler for the action {:?}", job.action).into()),
+        Matched::UnknownAction => {
+            tracing::error!(request = job.id, action = job.action, "a job without a handler for its action");
+            Ok(Response::text("not implemented\n").with_status(501))
+        }
     }
 }
 
-fn request(shared: &Arc<Shared>, job: Job, params: Params) -> Request {
+fn request(shared: &Arc<Shared>, job: Box<Job>, params: Params) -> Request {
     Request::new(job, params, shared.context.clone())
 }
 
@@ -122,8 +128,9 @@ impl Caller {
         let own_length = self.head_request || status == 304;
         let kept = headers.iter().filter(|(name, _)| own_length || !is_content_length(name));
         let mut headers = borrowed(kept);
-        let length = body.len().to_string();
+        let length;
         if self.head_request && !body.is_empty() && !headers.iter().any(|(name, _)| is_content_length(name)) {
+            length = body.len().to_string();
             headers.push(("content-length", &length));
         }
         let body = if self.head_request { b"" } else { body };
@@ -187,12 +194,9 @@ async fn pump(shared: &Shared, caller: &Caller, status: u16, headers: &[Header],
     }
 }
 
-/// Ends a stream without completing it. The kind is reserved in version 1 of the contract: a front that does not
-/// know it cuts the connection at the deadline.
+/// Ends a stream without completing it, in the way of the contract: by a gap that cannot be closed.
 fn abort(shared: &Shared, caller: &Caller, n: u64, error: &BoxError, part: StreamPart) {
     failure(shared, &caller.id, error);
-    let mut message = b"{\"id\":".to_vec();
-    write_json_string(&mut message, &caller.id);
-    message.extend_from_slice(format!(",\"n\":{n},\"kind\":\"error\"}}").as_bytes());
+    let message = encoded(&AnswerHead { n: n + ABORTING_GAP, ..caller.head() }, b"");
     shared.outlet.send(caller.answer(message, shared, Some(part)));
 }

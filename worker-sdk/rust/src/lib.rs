@@ -31,6 +31,7 @@ pub mod connection;
 mod engine;
 mod execution;
 mod handler;
+mod heartbeat;
 mod link;
 mod log;
 mod outlet;
@@ -43,6 +44,11 @@ mod settings;
 mod signals;
 mod status;
 mod stream;
+
+/// The examples of the README are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub use bytes::Bytes;
 pub use tempest_protocol::Job;

@@ -116,7 +116,7 @@ async fn dial(dialer: Dialer) -> Connection {
         };
         // One line a reason, not one a try: this may go on for hours.
         if error != said {
-            tracing::warn!(redis = %dialer.address, %error, "no connection to Redis; trying again until there is one");
+            tracing::warn!(redis = %dialer.address, connection = dialer.name, %error, "no connection to Redis; trying again until there is one");
             said = error;
         }
         sleep(backoff.wait()).await;

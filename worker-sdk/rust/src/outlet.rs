@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tempest_protocol::Keys;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
@@ -17,17 +16,14 @@ use crate::answer::{self, Answer};
 use crate::backlog::Backlog;
 use crate::backoff::Backoff;
 use crate::connection::Reply;
+use crate::heartbeat::Heartbeat;
 use crate::link::{Link, LinkEvent};
 use crate::publisher::{Command, PublishError};
 use crate::request::Context;
-use crate::status::{Recorder, Status, count};
+use crate::status::{Status, count};
 
 /// Time between heartbeats.
 const BEAT: Duration = Duration::from_secs(1);
-/// Life of a worker's record without a beat, in ms.
-const RECORD_LIFE_MS: &str = "3000";
-/// Life of the list of workers without any beat, in ms.
-const WORKERS_LIFE_MS: &str = "3600000";
 /// Bytes of undelivered answers from which on the worker takes no new jobs.
 const BUSY_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes written ahead of their acknowledgement.
@@ -79,8 +75,7 @@ pub(crate) struct OutletTask {
     paused: Option<Instant>,
     backoff: Backoff,
     beat_due: bool,
-    recorder: Recorder,
-    keys: Keys,
+    heartbeat: Heartbeat,
     context: Arc<Context>,
     status: Arc<Status>,
 }
@@ -98,8 +93,7 @@ enum Due {
 /// What the task is made of, apart from its channels.
 pub(crate) struct Parts {
     pub(crate) link: Link,
-    pub(crate) recorder: Recorder,
-    pub(crate) keys: Keys,
+    pub(crate) heartbeat: Heartbeat,
     pub(crate) context: Arc<Context>,
     pub(crate) status: Arc<Status>,
 }
@@ -111,7 +105,7 @@ impl OutletTask {
         answers: mpsc::UnboundedReceiver<Answer>,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
-        let Parts { link, recorder, keys, context, status } = parts;
+        let Parts { link, heartbeat, context, status } = parts;
         Self {
             link,
             answers,
@@ -124,8 +118,7 @@ impl OutletTask {
             paused: None,
             backoff: Backoff::new(),
             beat_due: true,
-            recorder,
-            keys,
+            heartbeat,
             context,
             status,
         }
@@ -248,24 +241,13 @@ impl OutletTask {
     }
 
     fn write_beat(&mut self) {
-        if !std::mem::take(&mut self.beat_due) {
-            return;
-        }
         let now_ms = self.context.clock.now_ms();
-        let record = self.recorder.record(&self.status, now_ms);
-        let (workers, worker) = self.record_keys();
-        let id = self.recorder.identity().id.as_bytes();
-        let Some(connection) = self.link.up() else { return };
+        let Some(connection) = self.link.up().filter(|_| self.beat_due) else { return };
+        self.beat_due = false;
         connection.out.command(&[b"TIME"]);
-        connection.out.command(&[b"SET", worker.as_bytes(), &record, b"PX", RECORD_LIFE_MS.as_bytes()]);
-        connection.out.command(&[b"ZADD", workers.as_bytes(), now_ms.to_string().as_bytes(), id]);
-        connection.out.command(&[b"PEXPIRE", workers.as_bytes(), WORKERS_LIFE_MS.as_bytes()]);
-        self.due.extend([Due::Time, Due::Beat, Due::Beat, Due::Beat]);
-    }
-
-    fn record_keys(&self) -> (String, String) {
-        let identity = self.recorder.identity();
-        (self.keys.workers(&identity.queue), self.keys.worker(&identity.queue, &identity.id))
+        let replies = self.heartbeat.write(&mut connection.out, &self.status, now_ms);
+        self.due.push_back(Due::Time);
+        self.due.extend((0..replies).map(|_| Due::Beat));
     }
 
     // ---- replies ---------------------------------------------------------------------------------------------
@@ -310,11 +292,7 @@ impl OutletTask {
                     self.context.clock.set(redis_ms);
                 }
             }
-            Some(Due::Beat) => {
-                if let Reply::Error(error) = received {
-                    tracing::warn!(error, "Redis refused the heartbeat");
-                }
-            }
+            Some(Due::Beat) => self.heartbeat.on_reply(received),
             None => tracing::error!(?received, "a reply to nothing"),
         }
     }
@@ -365,12 +343,8 @@ impl OutletTask {
 
     /// Takes the worker's record out of Redis.
     async fn say_farewell(mut self) {
-        let (workers, worker) = self.record_keys();
-        let id = self.recorder.identity().id.clone();
-        let due = self.due.len() + 2;
         let Some(connection) = self.link.up() else { return };
-        connection.out.command(&[b"DEL", worker.as_bytes()]);
-        connection.out.command(&[b"ZREM", workers.as_bytes(), id.as_bytes()]);
+        let due = self.due.len() + self.heartbeat.write_farewell(&mut connection.out);
         let farewell = async {
             connection.flush().await?;
             for _ in 0..due {

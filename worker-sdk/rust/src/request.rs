@@ -19,7 +19,8 @@ use crate::clock::Clock;
 /// A job for a handler: an HTTP request, or a message of an application's own action.
 #[derive(Clone, Debug)]
 pub struct Request {
-    job: Job,
+    // Boxed, since a request is handed on several times before it is read.
+    job: Box<Job>,
     params: Params,
     context: Arc<Context>,
 }
@@ -37,7 +38,7 @@ pub(crate) struct Context {
 }
 
 impl Request {
-    pub(crate) fn new(job: Job, params: Params, context: Arc<Context>) -> Self {
+    pub(crate) fn new(job: Box<Job>, params: Params, context: Arc<Context>) -> Self {
         Self { job, params, context }
     }
 
@@ -150,7 +151,7 @@ impl Request {
 impl From<Job> for Request {
     fn from(job: Job) -> Self {
         let context = Context { publisher: Publisher::detached(), clock: Clock::new(), development: false };
-        Self::new(job, Vec::new(), Arc::new(context))
+        Self::new(Box::new(job), Vec::new(), Arc::new(context))
     }
 }
 

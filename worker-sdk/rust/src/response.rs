@@ -175,7 +175,8 @@ fn is_token(name: &str) -> bool {
 
 /// RFC 9110, section 5.5; the front sends code points up to U+00FF as single bytes.
 fn is_field_value(value: &str) -> bool {
-    value.chars().all(|c| c == '\t' || (c >= ' ' && c != '\u{7f}' && c <= '\u{ff}'))
+    let plain = |b: u8| b == b'\t' || (b' '..0x7f).contains(&b);
+    value.bytes().all(plain) || value.chars().all(|c| c == '\t' || (c >= ' ' && c != '\u{7f}' && c <= '\u{ff}'))
 }
 
 /// What a handler may return.

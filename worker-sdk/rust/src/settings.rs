@@ -76,6 +76,9 @@ pub enum Problem {
     /// The queue's key.
     #[error("TEMPEST_QUEUE: `{0}` is not the key of a queue: write prefix:name, such as tempest:web")]
     Queue(String),
+    /// The worker's id.
+    #[error("TEMPEST_WORKER_ID: `{0}` is not a worker's id: use 1 to 64 of A-Z a-z 0-9 _ . -")]
+    WorkerId(String),
     /// A route's path.
     #[error(transparent)]
     Route(#[from] PatternError),
@@ -95,14 +98,20 @@ impl Settings {
         if names.is_none() {
             problems.push(Problem::Queue(queue_key.clone()));
         }
-        let (Some(address), Some((keys, queue))) = (address, names) else { return Err(problems) };
+        let worker_id = self.worker_id.or_else(|| environment("TEMPEST_WORKER_ID")).unwrap_or_else(new_id);
+        if !is_worker_id(&worker_id) {
+            problems.push(Problem::WorkerId(worker_id.clone()));
+        }
+        let (Some(address), Some((keys, queue)), true) = (address, names, problems.is_empty()) else {
+            return Err(problems);
+        };
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Ok(Resolved {
             address,
             queue_key,
             keys,
             queue,
-            worker_id: self.worker_id.or_else(|| environment("TEMPEST_WORKER_ID")).unwrap_or_else(new_id),
+            worker_id,
             host,
             development: self
                 .development
@@ -119,6 +128,11 @@ impl Settings {
 /// A variable that is set to something.
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn is_worker_id(id: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    (1..=64).contains(&id.len()) && id.bytes().all(allowed)
 }
 
 fn default_concurrency(threads: bool) -> usize {
@@ -173,7 +187,9 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_said_at_once() {
-        let problems = settings("http://h", "web").resolve(false).expect_err("bad settings");
-        assert_eq!(problems.len(), 2, "{problems:?}");
+        let mut wrong = settings("http://h", "web");
+        wrong.worker_id = Some("a b".into());
+        let problems = wrong.resolve(false).expect_err("bad settings");
+        assert_eq!(problems.len(), 3, "{problems:?}");
     }
 }

@@ -4,11 +4,16 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::StartError;
 
 /// What the supervisor locks; it holds its process id.
 const LOCK: &str = "up.lock";
+/// How long the lock is tried for.
+const LOCK_TIME: Duration = Duration::from_millis(500);
+/// Time between two tries.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// The data folder where none is configured: `$XDG_STATE_HOME/tempest/NAME-HASH` (`~/.local/state/…`) for the
 /// configuration file or working folder `of`, absolute. So each project has its own, and nothing is written into it.
@@ -27,20 +32,29 @@ fn hash(bytes: &[u8]) -> u32 {
 }
 
 /// Makes the folder and locks it against a second supervisor; the lock lasts as long as the file is open.
-pub(super) fn prepare(dir: &Path) -> Result<File, StartError> {
+pub(super) async fn prepare(dir: &Path) -> Result<File, StartError> {
     let unusable = |error| StartError::Folder { path: dir.to_owned(), error };
     make(dir).map_err(unusable)?;
     let mut file =
         File::options().create(true).truncate(false).read(true).write(true).open(dir.join(LOCK)).map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::Error(error)) => return Err(unusable(error)),
-        Err(TryLockError::WouldBlock) => {
-            return Err(StartError::InUse { path: dir.to_owned(), holder: holder(&mut file) });
-        }
+    if !lock(&file).await.map_err(unusable)? {
+        return Err(StartError::InUse { path: dir.to_owned(), holder: holder(&mut file) });
     }
     sign(&mut file).map_err(unusable)?;
     Ok(file)
+}
+
+/// False: somebody else holds it, and not just for the moment that a dying process takes.
+async fn lock(file: &File) -> io::Result<bool> {
+    let deadline = Instant::now() + LOCK_TIME;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return Ok(false),
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_RETRY).await,
+        }
+    }
 }
 
 fn make(dir: &Path) -> io::Result<()> {

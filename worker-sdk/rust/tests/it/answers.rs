@@ -161,6 +161,16 @@ async fn own_actions_are_done_and_not_answered() {
 }
 
 #[tokio::test]
+async fn an_action_without_a_handler_is_not_implemented() {
+    let redis = Redis::start();
+    let mut front = redis.front().await;
+    let worker = Worker::start(&redis, app());
+    front.push(&with(get("r-1", "/hello/x"), &[("action", json!("shop.close"))]), b"").await;
+    assert_eq!(front.answer().await.status, 501);
+    worker.stopped().await;
+}
+
+#[tokio::test]
 async fn handlers_publish() {
     let redis = Redis::start();
     let mut front = redis.front().await;

@@ -3,7 +3,7 @@
 use tempest_worker::connection::{Connection, ConnectionError, Reply};
 use tempest_worker::{Address, App, Bytes};
 
-use crate::harness::{QUEUE, Redis, get};
+use crate::harness::{Redis, Worker, get};
 
 async fn open(url: &str) -> Result<Connection, ConnectionError> {
     Connection::open(&Address::parse(url).expect("a good URL"), "test").await
@@ -32,26 +32,41 @@ async fn by_name_and_password() {
     assert!(!refused.to_string().contains("wrong@"), "{refused}");
 }
 
-/// The rights that the manual names for a worker's user are enough.
-#[tokio::test]
-async fn with_few_rights() {
-    let redis = Redis::start();
+/// As the manual writes them.
+fn rights() -> Vec<&'static str> {
+    let manual = include_str!("../../README.md");
+    let (_, from_rights) = manual.split_once("ACL SETUSER worker on >secret").expect("the manual names them");
+    from_rights.split_once("```").expect("the end of the block").0.split_whitespace().collect()
+}
+
+/// Answers one job as a user with these rights, and stops.
+async fn work_with(rights: &[&str], redis: &Redis) {
     let mut front = redis.front().await;
-    let rights = ["resetkeys", "~tempest:*", "~{tempest:*", "+blmpop", "+blpop", "+lpop", "+rpush", "+time"];
-    let mut command = vec!["ACL", "SETUSER", "worker", "on", ">secret"];
-    command.extend(rights);
+    let command = [&["ACL", "SETUSER", "worker", "on", ">secret"], rights].concat();
     assert_eq!(front.command(&command).await, Reply::Text(Bytes::from("OK")));
-    let app = App::new().fallback(|_| async { "here" });
-    let url = format!("redis://worker:secret@127.0.0.1:{}", redis.port);
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let app = app.redis(url).queue(QUEUE).claim_wait(std::time::Duration::from_millis(500));
-    let worker = tokio::spawn(app.serve(async {
-        let _ = stopped.await;
-    }));
+    let app = App::new().fallback(|_| async { "here" }).claim_wait(std::time::Duration::from_millis(500));
+    let worker = Worker::start_at(&format!("redis://worker:secret@127.0.0.1:{}", redis.port), app);
     front.push(&get("r-1", "/"), b"").await;
     assert_eq!(front.answer().await.text(), "here");
-    stop.send(()).expect("a running worker");
-    worker.await.expect("no panic").expect("good settings");
+    if rights.contains(&"+set") {
+        front.record(|record| record["done"] == 1).await;
+    }
+    worker.stopped().await;
+    assert_eq!(front.command(&["KEYS", "*"]).await, Reply::List(vec![]));
+}
+
+#[tokio::test]
+async fn with_the_rights_that_the_manual_names() {
+    let redis = Redis::start();
+    work_with(&rights(), &redis).await;
+    // Redis logs what it refuses.
+    assert_eq!(redis.front().await.command(&["ACL", "LOG"]).await, Reply::List(vec![]));
+}
+
+#[tokio::test]
+async fn with_hardly_any_rights() {
+    let redis = Redis::start();
+    work_with(&["~tempest:*", "+blpop", "+lpop", "+rpush", "+time"], &redis).await;
 }
 
 #[tokio::test]

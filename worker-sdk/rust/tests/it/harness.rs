@@ -288,7 +288,11 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn start(redis: &Redis, app: App) -> Self {
-        let app = app.redis(redis.url()).queue(QUEUE);
+        Self::start_at(&redis.url(), app)
+    }
+
+    pub(crate) fn start_at(url: &str, app: App) -> Self {
+        let app = app.redis(url).queue(QUEUE);
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(app.serve(async {
             let _ = stopped.await;
