@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempest_worker::App;
 use tempest_worker::connection::Reply;
 
-use crate::harness::{Front, REPLY_TO, Redis, Signal, Worker, get};
+use crate::harness::{Front, QUEUE, REPLY_TO, Redis, Signal, Worker, get};
 
 const JOBS: usize = 1280;
 /// Far from 1 and from the limit of 64: how quick jobs are depends on what else this machine does.
@@ -72,4 +73,41 @@ async fn batches_can_be_turned_off() {
     one_round(&mut front, &all_done).await;
     assert!(front.calls("blmpop").await >= JOBS as u64 - 1);
     worker.stopped().await;
+}
+
+#[tokio::test]
+async fn answers_wait_for_a_batch_and_no_longer() {
+    let redis = Redis::start();
+    let mut front = redis.front().await;
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let released = std::sync::Mutex::new(released);
+    let app = App::new()
+        .get("/quick", |_| async {})
+        // Longer than a batch should take; it cannot be known before.
+        .get("/long", |_| async { std::thread::sleep(Duration::from_millis(50)) })
+        .get("/stuck", move |_| {
+            let waited = released.lock().map(|released| released.recv());
+            assert!(matches!(waited, Ok(Ok(()))), "it was released");
+            async {}
+        });
+    // These handlers block their thread, so the worker has one of its own.
+    let (app, (stop, stopped)) = (app.redis(redis.url()).queue(QUEUE), tokio::sync::oneshot::channel::<()>());
+    let worker = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(app.serve(async {
+            let _ = stopped.await;
+        }))
+    });
+    let quick: Vec<Value> = (0..500).map(|n| get(&format!("r-{n}"), "/quick")).collect();
+    front.push_all(&quick).await;
+    for _ in 0..500 {
+        front.answer().await;
+    }
+    front.push_all(&[get("quick", "/quick"), get("long", "/long"), get("stuck", "/stuck")]).await;
+    assert_eq!(front.answer().await.id, "quick");
+    assert_eq!(front.answer().await.id, "long");
+    release.send(()).expect("it waits");
+    assert_eq!(front.answer().await.id, "stuck");
+    stop.send(()).expect("a running worker");
+    worker.join().expect("no panic").expect("good settings");
 }
