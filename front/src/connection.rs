@@ -3,7 +3,7 @@
 //! hyper parses and writes; this drives it, so that the socket can be taken out of it again: hyper holds 16 KiB of
 //! buffers for as long as it has a connection, and a stream needs none. It must not know routes or queues.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -77,8 +77,7 @@ impl Connections {
         self.0.borrow_mut().retain(|peer| {
             let Some(peer) = peer.upgrade() else { return false };
             if is_over(&peer, limits, now, draining_since) {
-                peer.expired.set(true);
-                peer.wake();
+                peer.expire();
             }
             true
         });
@@ -86,6 +85,10 @@ impl Connections {
 }
 
 fn is_over(peer: &Peer, limits: &Limits, now: Instant, draining_since: Option<Instant>) -> bool {
+    // A client that takes nothing is like one that sends nothing.
+    if peer.blocked.get().is_some_and(|since| now.saturating_duration_since(since) > limits.body_time) {
+        return true;
+    }
     let (activity, since) = peer.activity.get();
     let lasted = now.saturating_duration_since(since);
     let drained = draining_since.is_some_and(|since| now.saturating_duration_since(since) > DRAIN_IDLE);
@@ -100,15 +103,14 @@ fn is_over(peer: &Peer, limits: &Limits, now: Instant, draining_since: Option<In
 
 enum End {
     /// The socket becomes a stream.
-    Stream(TcpStream, Detach),
+    Stream(TcpStream, Box<Detach>),
     /// The socket is closed, after these bytes.
     Close(TcpStream, Vec<u8>),
 }
 
 async fn drive(context: &Rc<Context>, peer: &Rc<Peer>, socket: TcpStream) -> End {
     let limits = &context.config.limits;
-    let blocked = Rc::new(Cell::new(false));
-    let io = TokioIo::new(Watched { socket, peer: Rc::clone(peer), blocked: Rc::clone(&blocked) });
+    let io = TokioIo::new(Watched { socket, peer: Rc::clone(peer) });
     let service = Requests { context: Rc::clone(context), peer: Rc::clone(peer) };
     let mut connection = http1::Builder::new()
         .max_headers(limits.headers)
@@ -124,7 +126,7 @@ async fn drive(context: &Rc<Context>, peer: &Rc<Peer>, socket: TcpStream) -> End
             Poll::Ready(Ok(())) => Poll::Ready(Outcome::Done),
             Poll::Ready(Err(error)) => Poll::Ready(Outcome::Failed(error)),
             // What hyper has not written yet is older than the stream and must be out before it.
-            Poll::Pending if !blocked.get() => match peer.detach.borrow_mut().take() {
+            Poll::Pending if peer.blocked.get().is_none() => match peer.detach.borrow_mut().take() {
                 Some(detach) => Poll::Ready(Outcome::Detach(detach)),
                 None => Poll::Pending,
             },
@@ -138,10 +140,16 @@ async fn drive(context: &Rc<Context>, peer: &Rc<Peer>, socket: TcpStream) -> End
         Outcome::Done => End::Close(socket, Vec::new()),
         Outcome::Failed(error) => {
             tracing::debug!(peer = %peer.address, "connection ended: {error}");
-            End::Close(socket, Vec::new())
+            // hyper answers what it cannot parse, but not the preface of HTTP/2.
+            let unsaid = error.is_parse() && !peer.spoke.get();
+            End::Close(socket, if unsaid { not_http_1() } else { Vec::new() })
         }
         Outcome::Expired => End::Close(socket, expired(peer)),
     }
+}
+
+fn not_http_1() -> Vec<u8> {
+    early_response(StatusCode::BAD_REQUEST, "this is not a request of HTTP/1.1, which is what is spoken here", None)
 }
 
 /// hyper's own minimum for its buffers.
@@ -151,7 +159,7 @@ enum Outcome {
     Done,
     Failed(hyper::Error),
     Expired,
-    Detach(Detach),
+    Detach(Box<Detach>),
 }
 
 /// A head that stopped half-way gets to know why; a connection on which nothing was begun is just closed.
@@ -170,8 +178,8 @@ fn listen(peer: &Peer, cx: &TaskContext<'_>) {
     }
 }
 
-async fn stream<G>(socket: TcpStream, detach: Detach, guard: G) {
-    let Detach { seat, opening, id, entry } = detach;
+async fn stream<G>(socket: TcpStream, detach: Box<Detach>, guard: G) {
+    let Detach { seat, opening, id, entry } = *detach;
     let ended = hub::serve(socket, seat, opening).await;
     if let Some(entry) = entry {
         entry.write(&id, StatusCode::OK.as_u16(), ended.bytes);
@@ -220,13 +228,18 @@ impl Service<Request<Incoming>> for Requests {
 struct Watched {
     socket: TcpStream,
     peer: Rc<Peer>,
-    blocked: Rc<Cell<bool>>,
 }
 
 impl Watched {
     fn wrote(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.blocked.set(polled.is_pending());
-        if polled.is_ready() && self.peer.activity.get().0 == Activity::Idle {
+        if polled.is_pending() {
+            let since = self.peer.blocked.get().unwrap_or_else(Instant::now);
+            self.peer.blocked.set(Some(since));
+            return polled;
+        }
+        self.peer.blocked.set(None);
+        self.peer.spoke.set(true);
+        if self.peer.activity.get().0 == Activity::Idle {
             self.peer.turn_to(Activity::Idle);
         }
         polled
@@ -239,6 +252,7 @@ impl AsyncRead for Watched {
         let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
         if buf.filled().len() > before && self.peer.activity.get().0 == Activity::Idle {
             self.peer.turn_to(Activity::Head);
+            self.peer.spoke.set(false);
         }
         polled
     }

@@ -28,6 +28,8 @@ pub enum Failure {
     Method(Vec<http::Method>),
     /// The request is not one that we can serve; the text says why, for the client.
     BadRequest(&'static str),
+    /// The client expects something else than `100-continue`.
+    Expectation,
     /// The client cannot take what the route gives.
     NotAcceptable(&'static str),
     /// Not for this client; the text says what.
@@ -63,6 +65,7 @@ impl Failure {
             Self::NoRoute
             | Self::Method(_)
             | Self::BadRequest(_)
+            | Self::Expectation
             | Self::NotAcceptable(_)
             | Self::Forbidden(_)
             | Self::BodyTooLarge(_)
@@ -78,7 +81,9 @@ impl Failure {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::QueueFull(wait) => Some(*wait),
-            Self::Overload(_) | Self::BrokerDown | Self::BrokerRefused(_) | Self::Draining => Some(Duration::from_secs(1)),
+            Self::Overload(_) | Self::BrokerDown | Self::BrokerRefused(_) | Self::Draining => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }

@@ -6,8 +6,8 @@
 use std::cell::Cell;
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;

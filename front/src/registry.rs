@@ -39,7 +39,13 @@ struct Record<'a> {
     listen: Vec<String>,
     admin: Option<String>,
     started: u64,
-    reactors: usize,
+    reactors: Vec<String>,
+    counters: Counters,
+    problems: Vec<Problem>,
+}
+
+#[derive(Debug, Serialize)]
+struct Counters {
     requests: u64,
     in_flight: i64,
     connections: i64,
@@ -47,7 +53,6 @@ struct Record<'a> {
     channels: i64,
     answers_late: u64,
     answers_malformed: u64,
-    problems: Vec<Problem>,
 }
 
 /// The registry's side of one reactor.
@@ -176,14 +181,18 @@ pub fn record(shared: &Shared) -> Vec<u8> {
         listen: shared.listening.iter().map(ToString::to_string).collect(),
         admin: shared.admin.get().map(ToString::to_string),
         started: shared.started,
-        reactors: shared.config.front.reactors,
-        requests: metrics.requests.total(),
-        in_flight: metrics.requests_in_flight.get(),
-        connections: metrics.connections_open.get(),
-        streams: metrics.streams_open.get(),
-        channels: metrics.channels.get(),
-        answers_late: metrics.answers.get(AnswerOutcome::Late),
-        answers_malformed: metrics.answers.get(AnswerOutcome::Malformed),
+        reactors: (0..shared.config.front.reactors.max(1))
+            .map(|n| ReactorId::new(&shared.front, n).as_str().to_owned())
+            .collect(),
+        counters: Counters {
+            requests: metrics.requests.total(),
+            in_flight: metrics.requests_in_flight.get(),
+            connections: metrics.connections_open.get(),
+            streams: metrics.streams_open.get(),
+            channels: metrics.channels.get(),
+            answers_late: metrics.answers.get(AnswerOutcome::Late),
+            answers_malformed: metrics.answers.get(AnswerOutcome::Malformed),
+        },
         problems: shared.problems.recent(),
     };
     serde_json::to_vec(&record).expect("a record is plain data")

@@ -78,7 +78,8 @@ pub fn start(config: Arc<Config>, redis: RedisUrl, access: AccessLog) -> Result<
         admin: std::sync::OnceLock::new(),
         config: Arc::clone(&config),
     });
-    let reactors = (0..config.front.reactors.max(1)).map(|index| reactor::start(Arc::clone(&shared), index, lifecycle.life()));
+    let reactors =
+        (0..config.front.reactors.max(1)).map(|index| reactor::start(Arc::clone(&shared), index, lifecycle.life()));
     let reactors = reactors.collect::<io::Result<Vec<_>>>()?;
     let acceptors = listeners.into_iter().map(|listener| {
         let accept = accept(listener, reactors.clone(), Arc::clone(&shared), lifecycle.life());

@@ -65,7 +65,7 @@ fn logged(format: &str) -> String {
     let job = world.take();
     world.answer(&job, json!({"status": 201}), "12345");
     assert_eq!(http.response().status, 201);
-    let found = |line: &str| (line.contains("/a?b=") && line.contains("201")).then(|| line.to_owned());
+    let found = |line: &str| line.contains(job.id()).then(|| line.to_owned());
     let line = world.front.process.log.wait("the line of the access log", found);
     world.finish();
     line
@@ -78,6 +78,8 @@ fn the_access_log_is_combined_or_json() {
     assert!(combined.contains("\"POST /a?b=%22 HTTP/1.1\" 201 5 \"http://x/\""), "{combined}");
     let json: Value = serde_json::from_str(&logged("json")).expect("a line of JSON");
     assert_eq!((json["status"].as_u64(), json["method"].as_str()), (Some(201), Some("POST")), "{json}");
+    assert_eq!((json["path"].as_str(), json["query"].as_str()), (Some("/a"), Some("b=%22")), "{json}");
+    assert_eq!(json["agent"].as_str(), Some("a \"quoted\" agent"));
 }
 
 #[test]

@@ -160,10 +160,14 @@ fn status_shows_fronts_queues_workers_and_problems() {
     }
     let json: Value =
         serde_json::from_str(&tempest(&dir, &["status", "--json", "--redis", &url], &[], "").ok()).expect("JSON");
-    for part in ["fronts", "queues", "workers"] {
-        let list = json[part].to_string();
-        assert!(list.len() > 4, "{part} in {json}");
-    }
+    assert_eq!(json["fronts"][0]["record"]["pid"], serde_json::json!(world.front.process.pid()));
+    let queue = &json["queues"][0];
+    assert_eq!((queue["name"].as_str(), queue["depth"].as_u64()), (Some("web"), Some(1)), "{json}");
+    assert_eq!(
+        (queue["workers"][0]["id"].as_str(), queue["workers"][0]["done"].as_u64()),
+        (Some("w-1"), Some(7)),
+        "{json}"
+    );
     let job = world.take();
     world.ok(&job, "");
     assert_eq!(waiting.response().status, 200);

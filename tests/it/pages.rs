@@ -3,12 +3,7 @@
 use std::process::Command;
 
 use tempest_tests::browser::Browser;
-use tempest_tests::{RAW_LANGUAGES, Signal, Up, free_port, kill, prepare_raw_workers, repository};
-
-fn up(example: &str, args: &[&str]) -> Up {
-    prepare_raw_workers();
-    Up::start_with(&repository().join("examples").join(example).join("tempest.toml"), args)
-}
+use tempest_tests::{RAW_LANGUAGES, Signal, Up, free_port, kill};
 
 fn browse(up: &Up, name: &str) -> Browser {
     let browser = Browser::start(name, up.dir().join("profile"), up.mark());
@@ -35,7 +30,7 @@ fn feed_shows(text: &str) -> String {
 
 #[test]
 fn the_counters_of_hello_fill_for_every_language_and_its_feed_is_live() {
-    let up = up("hello", &[]);
+    let up = Up::example("hello", &[]);
     let browser = browse(&up, "hello");
     for language in RAW_LANGUAGES {
         let script = format!("return Number(document.querySelector('[data-lang={language}] .count')?.textContent) > 0");
@@ -78,14 +73,14 @@ fn wait_for_subscription(up: &Up, channel: &str) {
 #[test]
 fn hello_comes_back_after_the_front_was_gone() {
     let address = format!("127.0.0.1:{}", free_port());
-    let mut first = up("hello", &["--listen", &address]);
+    let mut first = Up::example("hello", &["--listen", &address]);
     let browser = Browser::start("hello-again", first.dir().join("profile"), first.mark());
     browser.open(&format!("http://{address}/"));
     browser.wait("the feed to be live", LIVE);
     first.front.process.signal(Signal::TERM);
     assert!(first.front.process.wait().success());
     browser.wait("the page to notice", "return document.querySelector('#sse-state').dataset.state !== 'live'");
-    let second = up("hello", &["--listen", &address]);
+    let second = Up::example("hello", &["--listen", &address]);
     browser.wait("the feed to be live again", LIVE);
     wait_for_subscription(&second, "test");
     redis_cli_publish(&second, "test", "from the second run");
@@ -97,7 +92,7 @@ fn hello_comes_back_after_the_front_was_gone() {
 
 #[test]
 fn the_clock_ticks_in_both_forms() {
-    let up = up("clock", &[]);
+    let up = Up::example("clock", &[]);
     let browser = browse(&up, "clock");
     browser.wait("the stream to be live", LIVE);
     browser.wait(

@@ -27,6 +27,10 @@ const FLOORS: &[(&str, u32)] = &[
     ("server", 6),
     ("up", 6),
     ("cli", 6),
+    ("commands", 6),
+    ("reactor", 6),
+    ("registry", 6),
+    ("run", 6),
     ("main", 6),
     ("lib", 6),
 ];

@@ -2,28 +2,38 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempest_tests::{
-    Http, RAW_LANGUAGES, Signal, Up, alive, kill, prepare_raw_workers, repository, tempest, wait_until,
+    Http, Process, RAW_LANGUAGES, Signal, Up, alive, assert_no_process, kill, prepare_raw_workers, repository, tempest,
+    tempest_command, wait_until,
 };
 
 fn hello() -> Up {
-    prepare_raw_workers();
-    Up::start(&repository().join("examples/hello/tempest.toml"))
+    Up::example("hello", &[])
 }
 
-/// A worker in bash that takes its time and says when it has begun.
-fn slow_worker(seconds: &str) -> String {
-    let script = format!(
-        "trap '' TERM INT\ncli=(redis-cli --raw -u \"$REDIS_URL\")\nwhile :; do\n  job=$(\"${{cli[@]}}\" BLPOP \"$TEMPEST_QUEUE\" 1 | sed -n 2p)\n\
-         [[ $job ]] || continue\n  id=$(sed 's/.*\"v\":1,\"id\":\"\\([^\"]*\\)\".*/\\1/' <<<\"$job\")\n\
-         to=$(sed 's/.*\"reply_to\":\"\\([^\"]*\\)\".*/\\1/' <<<\"$job\")\n  echo begun\n  sleep {seconds}\n\
-         \"${{cli[@]}}\" RPUSH \"$to\" '{{\"id\":\"'$id'\",\"body\":\"done\"}}'\ndone\n"
-    );
-    let (dir, _) = tempest_tests::scratch();
-    fs::write(dir.join("slow.sh"), script).expect("a file");
-    format!("[workers.slow]\ncommand = \"bash {}/slow.sh\"\nstop_time = \"20s\"\n", dir.display())
+/// A worker in bash that takes its time and says when it has begun; `trap` is what it does when told to stop.
+const SLOW: &str = r#"
+trap 'TRAP' TERM INT
+cli=(redis-cli --raw -u "$REDIS_URL")
+while [[ -z ${stop-} ]]; do
+  job=$("${cli[@]}" BLPOP "$TEMPEST_QUEUE" 1 | sed -n 2p)
+  [[ $job ]] || continue
+  [[ $job =~ '"id":"'([^\"]+) ]] && id=${BASH_REMATCH[1]}
+  [[ $job =~ '"reply_to":"'([^\"]+) ]] && to=${BASH_REMATCH[1]}
+  echo begun
+  sleep SECONDS
+  "${cli[@]}" RPUSH "$to" '{"id":"'$id'","body":"done"}'
+done
+"#;
+
+/// A run with such a worker alone.
+fn slow(seconds: &str, trap: &str) -> Up {
+    let (dir, mark) = tempest_tests::scratch();
+    fs::write(dir.join("slow.sh"), SLOW.replace("SECONDS", seconds).replace("TRAP", trap)).expect("a file");
+    Up::start_in(dir, mark, "[workers.slow]\ncommand = \"bash slow.sh\"\nstop_time = \"20s\"\n")
 }
 
 /// Languages that answer within some requests.
@@ -66,7 +76,7 @@ fn a_killed_tempest_leaves_no_process() {
 
 #[test]
 fn ctrl_c_loses_nothing_that_was_accepted() {
-    let mut up = Up::start_text(&slow_worker("1"));
+    let mut up = slow("1", "stop=1");
     let mut http = up.front.http();
     http.request("POST", "/", &[], b"x");
     up.front.process.log.wait_for("begun");
@@ -79,7 +89,7 @@ fn ctrl_c_loses_nothing_that_was_accepted() {
 
 #[test]
 fn a_second_ctrl_c_hastens() {
-    let mut up = Up::start_text(&slow_worker("60"));
+    let mut up = slow("60", "");
     let mut http = up.front.http();
     http.request("POST", "/", &[], b"x");
     up.front.process.log.wait_for("begun");
@@ -97,7 +107,7 @@ fn a_second_ctrl_c_hastens() {
 fn a_worker_that_dies_is_started_again() {
     prepare_raw_workers();
     let launcher = repository().join("examples/raw/.build/ready/ruby");
-    let up = Up::start_text(&format!("[workers.ruby]\ncommand = \"{}\"\nprocesses = 2\n", launcher.display()));
+    let up = Up::start(&format!("[workers.ruby]\ncommand = \"{}\"\nprocesses = 2\n", launcher.display()));
     wait_until("two workers", || up.processes("worker.rb").len() == 2);
     wait_until("an answer", || up.front.http().get("/").status == 200);
     let before = up.processes("worker.rb");
@@ -123,7 +133,6 @@ fn the_private_redis_is_started_again_and_remembers() {
             redis.try_cmd(&["GET", "kept"]).is_ok_and(|value| value == tempest_tests::Value::Bulk(b"value".to_vec()))
         })
     });
-    wait_until("the front to be ready", || up.front.admin().get("/ready").status == 200);
     wait_until("an answer", || up.front.http().get("/hello").status == 200);
     wait_until("the stream to be subscribed", || up.redis().cmd(&["PUBLISH", "test", "again"]).int() == 1);
     assert_eq!(stream.data(), "again");
@@ -133,9 +142,9 @@ fn the_private_redis_is_started_again_and_remembers() {
 
 #[test]
 fn a_missing_program_is_named_and_left_out() {
-    let up = Up::start_text("[workers.cobol]\ncommand = \"cobol-of-1959 worker.cob\"\nneeds = \"cobol-of-1959\"\n");
+    let up = Up::start("[workers.cobol]\ncommand = \"cobol-of-1959 worker.cob\"\nneeds = \"cobol-of-1959\"\n");
     up.front.process.log.wait("a line that names it", |line| (line.contains("cobol")).then_some(()));
-    assert_eq!(up.front.admin().get("/ready").status, 200);
+    assert_eq!(up.front.http().get("/sub/news").status, 403, "it serves all the same");
     up.finish();
 }
 
@@ -153,12 +162,30 @@ fn other_commands_find_the_run() {
 }
 
 #[test]
-fn it_prints_lines_that_work_as_printed() {
+fn its_admin_listener_shows_health_and_metrics() {
     let up = hello();
-    let port = up.redis_port();
-    let log = || up.front.process.log.lines().join("\n");
-    wait_until("the address", || log().contains(&format!("http://{}", up.front.address())));
-    wait_until("the line for redis-cli", || log().contains("publish test hello"));
-    assert!(port == 6379 || log().contains(&port.to_string()), "{}", log());
+    wait_until("it to be ready", || up.front.is_ready());
+    assert!(up.front.metrics().sum("tempest_connections_accepted_total", &[]) >= 0.0);
     up.finish();
+}
+
+#[test]
+fn it_prints_lines_that_work_as_printed() {
+    let (dir, mark) = tempest_tests::scratch();
+    let args = ["up", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "text"];
+    let mut process = Process::start("up", &mark, tempest_command(&dir, &args));
+    let after = |word: &'static str| move |line: &str| line.split_once(word).map(|(_, rest)| rest.trim().to_owned());
+    let page = process.log.wait("the page", after("page "));
+    let line = process.log.wait("the line to try", after("try "));
+    let address = page.trim_start_matches("http://").trim_end_matches('/').parse().expect("an address");
+    let mut stream = tempest_tests::Sse::open(address, "/sub/test");
+    stream.comment();
+    let output = Command::new("sh").args(["-c", &line]).output().expect("a shell");
+    assert!(output.status.success(), "{line}: {output:?}");
+    assert_eq!(stream.data(), "hello");
+    drop(stream);
+    process.signal(Signal::INT);
+    assert!(process.wait().success());
+    assert_no_process(&mark);
+    let _ = fs::remove_dir_all(&dir);
 }

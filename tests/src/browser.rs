@@ -103,8 +103,9 @@ impl Browser {
         let mut http = Http::connect(self.address);
         http.set_read_timeout(PATIENCE * 2);
         let text = if body.is_null() { String::new() } else { body.to_string() };
-        let headers = ["Content-Type: application/json; charset=utf-8", "Connection: close"];
-        http.request(method, path, &headers, text.as_bytes());
+        // It serves no other host than this.
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n", text.len());
+        http.send(format!("{head}Content-Type: application/json\r\nConnection: close\r\n\r\n{text}"));
         let response = http.response();
         let mut answer: Json = serde_json::from_slice(&response.body).expect("chromedriver answers with JSON");
         assert_eq!(response.status, 200, "{method} {path}: {answer}");

@@ -20,7 +20,7 @@ pub struct Front {
     /// The process.
     pub process: Process,
     http: SocketAddr,
-    admin: SocketAddr,
+    admin: Option<SocketAddr>,
 }
 
 impl Front {
@@ -40,15 +40,17 @@ impl Front {
         file
     }
 
-    /// Takes a process that is about to log its addresses.
+    /// Takes a front that is about to log its addresses.
     pub fn listening(process: Process) -> Self {
-        let http = process.log.wait("the log line with the address", |line| {
-            let entry: Json = serde_json::from_str(line).ok()?;
-            matches!(entry["message"].as_str()?, "listening" | "ready").then(|| address(&entry, "http"))?
-        });
-        let admin = process.log.wait("the log line with the admin address", |line| {
-            let entry: Json = serde_json::from_str(line).ok()?;
-            address(&entry, "admin")
+        let http = process.log.wait("the address", |line| logged(line, "listening", "http"));
+        let admin = process.log.wait("the admin address", |line| logged(line, "listening for operators", "admin"));
+        Self { process, http, admin: Some(admin) }
+    }
+
+    /// Takes a `tempest up` that is about to log its addresses: one line once everything runs.
+    pub fn ready(process: Process) -> Self {
+        let (http, admin) = process.log.wait("the line that says it runs", |line| {
+            Some((logged(line, "ready", "http")?, logged(line, "ready", "admin")))
         });
         Self { process, http, admin }
     }
@@ -70,8 +72,9 @@ impl Front {
     }
 
     /// Where operators connect.
+    #[track_caller]
     pub fn admin_address(&self) -> SocketAddr {
-        self.admin
+        self.admin.expect("this run has an admin listener")
     }
 
     /// A new connection.
@@ -80,8 +83,9 @@ impl Front {
     }
 
     /// A new connection to the admin listener.
+    #[track_caller]
     pub fn admin(&self) -> Http {
-        Http::connect(self.admin)
+        Http::connect(self.admin_address())
     }
 
     /// A new stream of a channel, past its opening comment: what is published from now on arrives.
@@ -111,9 +115,10 @@ impl Front {
     }
 }
 
-/// The first address in a field of a log line.
-fn address(entry: &Json, field: &str) -> Option<SocketAddr> {
-    let text = entry[field].as_str()?;
+/// The first address in a field of a log line with this message.
+fn logged(line: &str, message: &str, field: &str) -> Option<SocketAddr> {
+    let entry: Json = serde_json::from_str(line).ok()?;
+    let text = entry[field].as_str().filter(|_| entry["message"] == message)?;
     text.split([',', ' ']).find_map(|one| one.trim_start_matches("http://").parse().ok())
 }
 

@@ -230,16 +230,20 @@ pub fn alive(pid: u32) -> bool {
     stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
 }
 
-/// Every live process that carries the mark of one test: id and command line.
+/// Every live process of one test: id and command line. A process is known by the mark in its environment, or, since
+/// some overwrite theirs (Redis does), by a working folder that lies in the test's.
 pub fn processes_of(mark: &str) -> Vec<(u32, String)> {
-    let wanted = format!("{MARK}={mark}");
     let entries = fs::read_dir("/proc").expect("/proc is there").flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let marked = pids.filter(|pid| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        alive(*pid) && environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
-    });
-    marked.map(|pid| (pid, command_line(pid))).collect()
+    pids.filter(|pid| alive(*pid) && is_marked(*pid, mark)).map(|pid| (pid, command_line(pid))).collect()
+}
+
+fn is_marked(pid: u32, mark: &str) -> bool {
+    let wanted = format!("{MARK}={mark}");
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let folder = fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes())
+        || folder.iter().any(|part| part == mark)
 }
 
 fn command_line(pid: u32) -> String {
@@ -247,5 +251,5 @@ fn command_line(pid: u32) -> String {
     String::from_utf8_lossy(&bytes).replace('\0', " ")
 }
 
-/// How long a process may take to go once nothing holds it.
-pub(crate) const GOING: Duration = Duration::from_secs(10);
+/// How long a process may take to go once nothing holds it: the grace period of 10 s that children get, and some more.
+pub(crate) const GOING: Duration = Duration::from_secs(20);

@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
 
+use crate::binary::repository;
 use crate::command::tempest_command;
 use crate::front::Front;
 use crate::process::{Process, kill, processes_of};
 use crate::resp::Resp;
+use crate::wait::wait_until;
+use crate::worker::prepare_raw_workers;
 use crate::world::{assert_no_process, scratch};
 
 /// A running `tempest up`.
@@ -21,25 +24,30 @@ pub struct Up {
 }
 
 impl Up {
-    /// Starts it with a configuration file, on free ports; returns when it listens.
-    pub fn start(config: &Path) -> Self {
-        Self::start_with(config, &[])
+    /// Starts a copy of an example, so that several can run at once and each keeps its data in its own folder.
+    pub fn example(name: &str, args: &[&str]) -> Self {
+        prepare_raw_workers();
+        let (dir, mark) = scratch();
+        let examples = repository().join("examples");
+        copy(&examples.join(name), &dir.join(name));
+        std::os::unix::fs::symlink(examples.join("raw"), dir.join("raw")).expect("the folder is new");
+        let config = dir.join(name).join("tempest.toml");
+        Self::run(dir, mark, &config, args)
     }
 
-    /// The same with further arguments.
-    pub fn start_with(config: &Path, args: &[&str]) -> Self {
+    /// Starts it with a configuration written for one test.
+    pub fn start(config: &str) -> Self {
         let (dir, mark) = scratch();
-        Self::start_in(dir, mark, config, args)
+        Self::start_in(dir, mark, config)
     }
 
-    /// The same with a configuration written for one test.
-    pub fn start_text(config: &str) -> Self {
-        let (dir, mark) = scratch();
+    /// The same in a folder that the test has made and filled.
+    pub fn start_in(dir: PathBuf, mark: String, config: &str) -> Self {
         let file = Front::write_config(&dir, config);
-        Self::start_in(dir, mark, &file, &[])
+        Self::run(dir, mark, &file, &[])
     }
 
-    fn start_in(dir: PathBuf, mark: String, config: &Path, args: &[&str]) -> Self {
+    fn run(dir: PathBuf, mark: String, config: &Path, args: &[&str]) -> Self {
         let file = config.to_str().expect("the path is text");
         let mut all = vec!["up", "--config", file, "--admin", "127.0.0.1:0"];
         if !args.contains(&"--listen") {
@@ -47,7 +55,9 @@ impl Up {
         }
         all.extend(args);
         let process = Process::start("up", &mark, tempest_command(&dir, &all));
-        Self { front: Front::listening(process), dir, mark }
+        let up = Self { front: Front::ready(process), dir, mark };
+        wait_until("the front to register", || up.redis().cmd(&["ZCARD", "tempest:@fronts"]).int() > 0);
+        up
     }
 
     /// The folder that is its working folder and its home.
@@ -65,18 +75,14 @@ impl Up {
         processes_of(&self.mark).into_iter().filter(|(_, line)| line.contains(text)).map(|(pid, _)| pid).collect()
     }
 
-    /// The port of its private Redis.
+    /// The port of its Redis.
     #[track_caller]
     pub fn redis_port(&self) -> u16 {
-        // A running server shows its address in its command line: `redis-server 127.0.0.1:6379`.
-        let port = |line: &str| {
-            let (program, rest) = line.split_once(' ')?;
-            let server = program.ends_with("redis-server") || program.ends_with("valkey-server");
-            let address = rest.split_whitespace().find(|word| word.contains(':')).filter(|_| server)?;
-            address.rsplit_once(':')?.1.parse().ok()
-        };
-        let found = processes_of(&self.mark).into_iter().find_map(|(_, line)| port(&line));
-        found.unwrap_or_else(|| panic!("no Redis among {:?}", processes_of(&self.mark)))
+        self.front.process.log.wait("the address of Redis", |line| {
+            let entry: serde_json::Value = serde_json::from_str(line).ok()?;
+            let url = entry["redis"].as_str().filter(|_| entry["message"] == "ready")?;
+            url.trim_end_matches("/0").rsplit_once(':')?.1.parse().ok()
+        })
     }
 
     /// A connection to its private Redis.
@@ -99,6 +105,19 @@ impl Up {
     pub fn finish_after_end(self) {
         assert_no_process(&self.mark);
         let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("the folder for temporary files is writable");
+    for entry in fs::read_dir(from).expect("the example is there").flatten() {
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        // What an earlier run of a user left there is not part of it.
+        if path.is_dir() && !entry.file_name().to_string_lossy().starts_with('.') {
+            copy(&path, &target);
+        } else if path.is_file() {
+            fs::copy(&path, &target).expect("a file of the example can be read");
+        }
     }
 }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
-use fred::prelude::{Builder, Client, Config as FredConfig, ReconnectPolicy, Server, ServerConfig, TlsConnector, Value};
+use fred::prelude::{
+    Builder, Client, Config as FredConfig, ReconnectPolicy, Server, ServerConfig, TlsConnector, Value,
+};
 use fred::types::{Message, RespVersion};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::oneshot;
@@ -35,6 +37,8 @@ pub struct Subscriptions(Rc<Inner>);
 
 struct Inner {
     shared: Rc<Shared>,
+    /// Grows with every loss: a confirmation of an earlier connection confirms nothing.
+    epoch: Cell<u64>,
     client: RefCell<Option<Client>>,
     wanted: RefCell<HashMap<String, Wanted>>,
     up: Cell<bool>,
@@ -48,9 +52,13 @@ struct Wanted {
 
 impl Subscriptions {
     pub(super) fn new(shared: Rc<Shared>) -> Self {
-        let inner =
-            Inner { shared, client: RefCell::new(None), wanted: RefCell::new(HashMap::new()), up: Cell::new(false) };
-        Self(Rc::new(inner))
+        Self(Rc::new(Inner {
+            shared,
+            epoch: Cell::new(0),
+            client: RefCell::new(None),
+            wanted: RefCell::new(HashMap::new()),
+            up: Cell::new(false),
+        }))
     }
 
     pub(super) fn start(&self, mut life: Life) {
@@ -107,13 +115,32 @@ impl Subscriptions {
         let this = self.clone();
         let Some(client) = self.0.client.borrow().clone() else { return };
         tokio::task::spawn_local(async move {
-            if let Ok(Ok(())) = timeout(REPLY_TIME, client.subscribe(channels.clone())).await {
-                this.confirm(&channels);
-            } else {
-                // The connection's end, or its silence, brings everything up again.
-                let _ = client.force_reconnection().await;
-            }
+            // A failure ends in a reconnection, after which everything is asked for again.
+            this.subscribe_now(&client, channels).await;
         });
+    }
+
+    /// Subscribes and waits until Redis has done it; false: it has not, and the connection is made anew.
+    ///
+    /// fred's own future is done when the command is written, and it drops Redis's confirmation. A PING behind it on
+    /// the same connection is answered only after it.
+    async fn subscribe_now(&self, client: &Client, channels: Vec<String>) -> bool {
+        let epoch = self.0.epoch.get();
+        let work = async {
+            client.subscribe(channels.clone()).await?;
+            client.ping::<Value>(None).await
+        };
+        match timeout(REPLY_TIME, work).await {
+            Ok(Ok(_)) if self.0.epoch.get() == epoch => {
+                self.confirm(&channels);
+                true
+            }
+            Ok(Ok(_)) => false,
+            _ => {
+                let _ = client.force_reconnection().await;
+                false
+            }
+        }
     }
 
     fn confirm(&self, channels: &[String]) {
@@ -170,12 +197,8 @@ impl Subscriptions {
                 if missing.is_empty() {
                     break;
                 }
-                match timeout(REPLY_TIME, client.subscribe(missing.clone())).await {
-                    Ok(Ok(())) => this.confirm(&missing),
-                    _ => {
-                        let _ = client.force_reconnection().await;
-                        return;
-                    }
+                if !this.subscribe_now(&client, missing).await {
+                    return;
                 }
             }
             this.0.up.set(true);
@@ -186,6 +209,7 @@ impl Subscriptions {
     }
 
     fn lost(&self) {
+        self.0.epoch.set(self.0.epoch.get() + 1);
         for wanted in self.0.wanted.borrow_mut().values_mut() {
             wanted.confirmed = false;
         }

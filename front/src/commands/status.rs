@@ -40,15 +40,16 @@ fn fronts(registry: &Registry) -> String {
     let mut table = Table::new(&["id", "pid", "host", "up for", "listens on", "requests", "in flight", "streams"]);
     for FrontState { id, record, .. } in &registry.fronts {
         let field = |name| text(&record[name]);
+        let counter = |name| text(&record["counters"][name]);
         table.row([
             id.clone(),
             field("pid"),
             field("host"),
             age(registry.at, &record["started"]),
             field("listen"),
-            field("requests"),
-            field("in_flight"),
-            field("streams"),
+            counter("requests"),
+            counter("in_flight"),
+            counter("streams"),
         ]);
     }
     section("Fronts", &table)
@@ -129,7 +130,7 @@ mod tests {
     #[test]
     fn records_of_any_shape_are_shown() {
         let record = json!({"pid": 7, "host": "h", "started": 1_000, "listen": ["127.0.0.1:1337"],
-            "requests": 12, "in_flight": 0, "problems": [{"at": 60_000, "what": "malformed-answer", "detail": "no\nid"}]});
+            "counters": {"requests": 12, "in_flight": 0}, "problems": [{"at": 60_000, "what": "malformed-answer", "detail": "no\nid"}]});
         let worker = json!({"id": "ruby.1", "language": "ruby", "started": "yesterday"});
         let registry = Registry {
             at: 61_000,

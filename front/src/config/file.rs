@@ -46,6 +46,7 @@ fn read_redis(mut section: Section<'_>, prefix: &str, base: &Path) -> Redis {
         keys: Keys::new(prefix),
         stall: section.get("stall", time(TICK), Duration::from_secs(1)),
         patience: section.get("patience", time(Duration::ZERO), Duration::from_millis(50)),
+        server: section.optional("server", path),
         dir: section.optional("dir", path).map(|dir| base.join(dir)),
     };
     section.finish();

@@ -60,7 +60,9 @@ pub struct Redis {
     pub stall: Duration,
     /// How long a request waits for a lost connection to come back before it is refused.
     pub patience: Duration,
-    /// Where the private Redis keeps its data and its log.
+    /// The executable of the private Redis: a name, or a path relative to the configuration; None: one on PATH.
+    pub server: Option<PathBuf>,
+    /// Where the private Redis keeps its data; None: a folder of the user's for this configuration.
     pub dir: Option<PathBuf>,
 }
 

@@ -73,6 +73,14 @@ pub const ALL: &[Setting] = &[
         repeats: false,
     },
     REDIS,
+    Setting {
+        flag: "redis-server",
+        key: "redis.server",
+        value: "PROGRAM",
+        default: "redis-server or valkey-server on PATH",
+        help: "The server that up starts where no URL is given",
+        repeats: false,
+    },
     PREFIX,
     Setting {
         flag: "public-channels",
@@ -153,6 +161,6 @@ mod tests {
         let flags: HashSet<_> = ALL.iter().map(|setting| setting.flag).collect();
         let keys: HashSet<_> = ALL.iter().map(|setting| setting.key).collect();
         assert_eq!((flags.len(), keys.len()), (ALL.len(), ALL.len()));
-        assert_eq!(ALL[5].env(), "TEMPEST_PUBLIC_CHANNELS");
+        assert_eq!(ALL[6].env(), "TEMPEST_PUBLIC_CHANNELS");
     }
 }

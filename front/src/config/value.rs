@@ -201,7 +201,10 @@ pub(super) fn prefix(value: &Value<'_>) -> Read<String> {
 
 /// A path, as written.
 pub(super) fn path(value: &Value<'_>) -> Read<PathBuf> {
-    name(value).map(PathBuf::from).map_err(|_| value.wrong("a path"))
+    match name(value) {
+        Ok(text) if !text.trim().is_empty() => Ok(PathBuf::from(text)),
+        _ => Err(value.wrong("a path")),
+    }
 }
 
 /// A pattern over channel names.

@@ -73,10 +73,14 @@ pub struct Peer {
     pub server: String,
     /// What the connection is doing, and since when (or when it last made progress).
     pub activity: Cell<(Activity, Instant)>,
+    /// Since when the client has not taken what is to be sent.
+    pub blocked: Cell<Option<Instant>>,
+    /// Something was sent since the last head began.
+    pub spoke: Cell<bool>,
     /// True once a request has been answered: the next one may take its time.
     pub answered: Cell<bool>,
     /// The stream that this connection becomes.
-    pub detach: RefCell<Option<Detach>>,
+    pub detach: RefCell<Option<Box<Detach>>>,
     /// The connection is to end now.
     pub expired: Cell<bool>,
     /// Wakes the connection's task.
@@ -103,6 +107,8 @@ impl Peer {
             address: remote.to_string(),
             server: server.to_string(),
             activity: Cell::new((Activity::Idle, Instant::now())),
+            blocked: Cell::new(None),
+            spoke: Cell::new(false),
             answered: Cell::new(false),
             detach: RefCell::new(None),
             expired: Cell::new(false),
@@ -113,6 +119,12 @@ impl Peer {
     /// Changes what the connection is doing.
     pub fn turn_to(&self, activity: Activity) {
         self.activity.set((activity, Instant::now()));
+    }
+
+    /// Ends the connection, whatever it is doing.
+    pub fn expire(&self) {
+        self.expired.set(true);
+        self.wake();
     }
 
     /// Wakes the connection's task.
@@ -179,8 +191,12 @@ pub async fn handle(context: Rc<Context>, peer: Rc<Peer>, request: Request<Incom
     let id = context.dispatch.next_id();
     let outcome = match route(&context, &request) {
         Ok(Target::Queue(route)) => request_reply::answer(&context, &peer, request, route, &id).await,
-        Ok(Target::Subscribe { channel }) => sse::answer(&context, &peer, request, &channel, (&id.0, entry.as_ref())).await,
-        Ok(Target::Files { dir, rest }) => files::serve(dir, &rest, &request).await.map(|response| response.map(Body::boxed)),
+        Ok(Target::Subscribe { channel }) => {
+            sse::answer(&context, &peer, request, &channel, (&id.0, entry.as_ref())).await
+        }
+        Ok(Target::Files { dir, rest }) => {
+            files::serve(dir, &rest, &request).await.map(|response| response.map(Body::boxed))
+        }
         Err(failure) => Err(failure),
     };
     let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, wants_json));
@@ -193,7 +209,25 @@ fn route<'c>(context: &'c Context, request: &Request<Incoming>) -> Result<Target
         return Err(Failure::BadRequest("CONNECT is not served here"));
     }
     let host = host_of(request)?;
+    check_shape(request)?;
     context.router.find(request.method(), host, request.uri().path())
+}
+
+/// Shapes that hyper lets pass and that another server on the way might read differently.
+fn check_shape(request: &Request<Incoming>) -> Result<(), Failure> {
+    let mut codings = request.headers().get_all(http::header::TRANSFER_ENCODING).iter();
+    let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+    if codings.next().is_some_and(|only| !chunked(only)) || codings.next().is_some() {
+        return Err(Failure::BadRequest("the only transfer-encoding taken here is chunked, once"));
+    }
+    let path = request.uri().path();
+    if !path.starts_with('/') && path != "*" {
+        return Err(Failure::BadRequest("the request's target is not a path"));
+    }
+    match request.headers().get(http::header::EXPECT) {
+        Some(value) if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") => Err(Failure::Expectation),
+        _ => Ok(()),
+    }
 }
 
 /// The host that the client named: of an absolute URI, else of the one Host header that HTTP/1.1 demands

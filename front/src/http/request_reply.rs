@@ -14,7 +14,7 @@ use crate::queue::{self, Head, Ticket};
 
 pub(super) async fn answer(
     context: &Rc<Context>,
-    peer: &Peer,
+    peer: &Rc<Peer>,
     mut request: Request<Incoming>,
     route: &QueueRoute,
     id: &(String, u64),
@@ -41,6 +41,8 @@ pub(super) async fn answer(
     let is_head = *request.method() == Method::HEAD;
     drop(request);
     let head = ticket.head().await?;
+    let client = Rc::clone(peer);
+    ticket.on_cut(move || client.expire());
     Ok(respond(head, ticket, is_head))
 }
 

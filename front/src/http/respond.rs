@@ -21,7 +21,8 @@ pub(super) fn failure(failure: &Failure, wants_json: bool) -> Response<Body> {
     let (status, detail) = describe(failure);
     let title = status.canonical_reason().unwrap_or("Error");
     let (kind, text) = if wants_json {
-        let problem = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+        let problem =
+            serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
         ("application/problem+json", problem.to_string())
     } else {
         ("text/plain; charset=utf-8", format!("{} {title}: {detail}\n", status.as_u16()))
@@ -38,7 +39,15 @@ pub(super) fn failure(failure: &Failure, wants_json: bool) -> Response<Body> {
         let names: Vec<&str> = allowed.iter().map(|method| method.as_str()).collect();
         headers.insert(header::ALLOW, HeaderValue::from_str(&names.join(", ")).expect("methods are tokens"));
     }
-    if matches!(failure, Failure::BodyTooLarge(_) | Failure::BodyTimeout | Failure::ClientGone) {
+    // What follows on such a connection may be the rest of this request.
+    if matches!(
+        failure,
+        Failure::BodyTooLarge(_)
+            | Failure::BodyTimeout
+            | Failure::ClientGone
+            | Failure::BadRequest(_)
+            | Failure::Expectation
+    ) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -48,8 +57,11 @@ fn describe(failure: &Failure) -> (StatusCode, String) {
     let text = |status, text: &str| (status, text.to_owned());
     match failure {
         Failure::NoRoute => text(StatusCode::NOT_FOUND, "nothing is served at this path"),
-        Failure::Method(_) => text(StatusCode::METHOD_NOT_ALLOWED, "see the Allow header for the methods this path takes"),
+        Failure::Method(_) => {
+            text(StatusCode::METHOD_NOT_ALLOWED, "see the Allow header for the methods this path takes")
+        }
         Failure::BadRequest(why) => text(StatusCode::BAD_REQUEST, why),
+        Failure::Expectation => text(StatusCode::EXPECTATION_FAILED, "the only expectation met here is 100-continue"),
         Failure::NotAcceptable(why) => text(StatusCode::NOT_ACCEPTABLE, why),
         Failure::Forbidden(why) => text(StatusCode::FORBIDDEN, why),
         Failure::BodyTooLarge(limit) => {
@@ -62,9 +74,10 @@ fn describe(failure: &Failure) -> (StatusCode, String) {
         Failure::BrokerDown => text(StatusCode::SERVICE_UNAVAILABLE, "the queue cannot be reached; try again"),
         Failure::BrokerRefused(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the queue takes nothing now; try again"),
         Failure::Deadline => text(StatusCode::GATEWAY_TIMEOUT, "no answer came in time"),
-        Failure::DeadlineUnknown => {
-            text(StatusCode::GATEWAY_TIMEOUT, "no answer came in time, and whether the request was carried out is unknown")
-        }
+        Failure::DeadlineUnknown => text(
+            StatusCode::GATEWAY_TIMEOUT,
+            "no answer came in time, and whether the request was carried out is unknown",
+        ),
         Failure::Malformed(_) => text(StatusCode::BAD_GATEWAY, "the answer to this request was malformed"),
         Failure::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "this server is shutting down; try again"),
     }
@@ -87,7 +100,8 @@ pub fn early_response(status: StatusCode, detail: &str, retry: Option<Duration>)
 /// True where `Accept` names JSON and does not name text before it.
 pub(super) fn wants_json(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut types = accepted.flat_map(|value| value.split(',')).map(|range| range.split(';').next().unwrap_or("").trim());
+    let mut types =
+        accepted.flat_map(|value| value.split(',')).map(|range| range.split(';').next().unwrap_or("").trim());
     types.find_map(|kind| match kind {
         "application/json" | "application/problem+json" => Some(true),
         "text/plain" | "text/html" | "text/*" | "*/*" => Some(false),

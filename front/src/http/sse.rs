@@ -56,7 +56,7 @@ pub(super) async fn answer(
     let chunked = request.version() == Version::HTTP_11;
     let opening = Opening { head: head(chunked, cors).into(), first: first_lines(channels), chunked };
     context.metrics.requests.inc(StatusCode::OK.as_u16());
-    *peer.detach.borrow_mut() = Some(Detach { seat, opening, id: id.to_owned(), entry: entry.cloned() });
+    *peer.detach.borrow_mut() = Some(Box::new(Detach { seat, opening, id: id.to_owned(), entry: entry.cloned() }));
     peer.wake();
     // The connection ends this future when it takes the socket.
     std::future::pending().await
@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn accept_decides() {
-        let accepts = |value| accepts_events(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(value))]));
+        let accepts =
+            |value| accepts_events(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(value))]));
         assert!(accepts_events(&HeaderMap::new()));
         assert!(accepts("text/event-stream") && accepts("text/html, */*;q=0.1") && accepts("Text/*"));
         assert!(!accepts("application/json") && !accepts("text/event-stream;q=0"));

@@ -218,7 +218,12 @@ impl Channel {
     }
 
     /// Shows the frames that the reader has not written yet, the first without what of it is written.
-    pub(super) fn unread<R>(&self, reader: &Reader, chunked: bool, show: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> R) -> R {
+    pub(super) fn unread<R>(
+        &self,
+        reader: &Reader,
+        chunked: bool,
+        show: impl FnOnce(&mut dyn Iterator<Item = &[u8]>) -> R,
+    ) -> R {
         let ring = self.ring.borrow();
         let from = (reader.cursor.get() - ring.first) as usize;
         let mut skip = reader.offset.get();
@@ -236,7 +241,10 @@ impl Channel {
         let mut offset = reader.offset.get() + bytes;
         let start = reader.cursor.get();
         let mut cursor = start;
-        while let Some(kept) = { let at = (cursor - ring.first) as usize; ring.kept.get_mut(at) } {
+        while let Some(kept) = {
+            let at = (cursor - ring.first) as usize;
+            ring.kept.get_mut(at)
+        } {
             let length = kept.frame.as_slice(chunked).len();
             if offset < length {
                 break;

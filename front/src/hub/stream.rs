@@ -64,8 +64,7 @@ pub async fn serve(socket: TcpStream, seat: Seat, opening: Opening) -> Ended {
     let reader = seat.channel.join(hub.next_beat());
     let mut own = opening.head.to_vec();
     own.extend_from_slice(&Frame::chunk(opening.first.as_bytes()).bytes(opening.chunked));
-    let stream =
-        Stream { socket, seat, reader, chunked: opening.chunked, own: own.into(), written: 0, leaving: None };
+    let stream = Stream { socket, seat, reader, chunked: opening.chunked, own: own.into(), written: 0, leaving: None };
     if hub.draining.get() {
         stream.reader.draining.set(true);
     }

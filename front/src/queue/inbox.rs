@@ -32,10 +32,10 @@ pub struct Head {
 }
 
 /// What a request's task finds in its inbox.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Inbox(RefCell<State>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     head: Option<Head>,
     /// The first part has a place of its own: most answers have one part, and then nothing more is allocated.
@@ -43,6 +43,7 @@ struct State {
     rest: VecDeque<Part>,
     bytes: usize,
     failure: Option<Failure>,
+    on_cut: Option<Box<dyn FnOnce()>>,
     waker: Option<Waker>,
 }
 
@@ -75,6 +76,27 @@ impl Inbox {
         let mut state = self.0.borrow_mut();
         state.failure.get_or_insert(failure);
         wake(&mut state);
+    }
+
+    /// Sets what [`Inbox::cut`] calls.
+    pub(super) fn on_cut(&self, act: Box<dyn FnOnce()>) {
+        self.0.borrow_mut().on_cut = Some(act);
+    }
+
+    /// Too much waits: it is dropped, and whoever sends it is told to stop. A reader that does not read would never
+    /// come to see a mere failure, which stands behind what it has not taken.
+    pub fn cut(&self, failure: Failure) {
+        let act = {
+            let mut state = self.0.borrow_mut();
+            state.first = None;
+            state.rest.clear();
+            state.bytes = 0;
+            state.on_cut.take()
+        };
+        self.fail(failure);
+        if let Some(act) = act {
+            act();
+        }
     }
 
     /// Bytes that wait to be taken.

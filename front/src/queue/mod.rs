@@ -271,7 +271,9 @@ impl Dispatch {
             let open = table.iter_mut().filter(|(_, p)| !p.begun());
             open.filter_map(|(serial, p)| match p.sent {
                 Sent::Again => Some((*serial, false)),
-                Sent::Queued | Sent::Unknown if forgot && p.idempotent && p.attempt < MAX_ATTEMPTS => Some((*serial, true)),
+                Sent::Queued | Sent::Unknown if forgot && p.idempotent && p.attempt < MAX_ATTEMPTS => {
+                    Some((*serial, true))
+                }
                 Sent::Queued if forgot => {
                     p.sent = Sent::Unknown;
                     None
@@ -353,7 +355,10 @@ impl Dispatch {
     fn overflow(&self, serial: u64) {
         self.metrics.answers.inc(AnswerOutcome::Malformed);
         self.note("answer-overflow", serial, "more of the answer waited than limits.answer_buffer or answer_reorder");
-        self.fail(serial, Failure::Malformed(Reason::TooLarge));
+        let pending = self.pending.borrow_mut().remove(&serial);
+        if let Some(pending) = pending {
+            pending.inbox.cut(Failure::Malformed(Reason::TooLarge));
+        }
     }
 
     fn note(&self, what: &'static str, serial: u64, detail: &str) {

@@ -177,13 +177,24 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
         || name.as_str() == PROXY_CONNECTION
 }
 
+/// Headers that a `Connection` header names belong to that connection alone.
+pub(super) fn connection_names(value: &str) -> impl Iterator<Item = HeaderName> {
+    value.split(',').filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+}
+
 fn to_header_map(headers: &Headers<'_>) -> Result<HeaderMap, Reason> {
     let mut map = HeaderMap::with_capacity(headers.len() + 2);
+    let mut named = Vec::new();
     for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Reason::BadHeaderName)?;
-        if !is_hop_by_hop(&name) {
+        if name == header::CONNECTION {
+            named.extend(connection_names(value));
+        } else if !is_hop_by_hop(&name) {
             map.append(name, to_value(value)?);
         }
+    }
+    for name in named {
+        map.remove(name);
     }
     Ok(map)
 }

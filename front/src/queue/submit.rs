@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, Method, header};
 use tempest_protocol::{JobHead, JobWriter};
 
 use super::inbox::{Head, Inbox, Part};
-use super::pending::{Pending, is_hop_by_hop};
+use super::pending::{Pending, connection_names, is_hop_by_hop};
 use super::{Dispatch, QueueState};
 use crate::error::Failure;
 use crate::telemetry::Refusal;
@@ -61,9 +61,7 @@ impl Dispatch {
         let mut pending = Pending::new(Rc::clone(request.queue), job, request.timeout, Rc::clone(&inbox));
         pending.idempotent = request.method.is_idempotent() && *request.method != Method::TRACE;
         pending.head_only = *request.method == Method::HEAD;
-        self.broker
-            .push(request.queue.key.as_bytes(), &pending.job, serial)
-            .map_err(|why| self.not_taken(why))?;
+        self.broker.push(request.queue.key.as_bytes(), &pending.job, serial).map_err(|why| self.not_taken(why))?;
         let was_empty = {
             let mut table = self.pending.borrow_mut();
             table.insert(serial, pending);
@@ -105,7 +103,8 @@ impl Dispatch {
             enqueued: now,
         };
         let mut writer = JobWriter::new(&mut out, &head);
-        let named = connection_names(request.headers);
+        let connections = request.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        let named: Vec<HeaderName> = connections.flat_map(connection_names).collect();
         for name in request.headers.keys() {
             if is_hop_by_hop(name) || *name == header::EXPECT || named.contains(name) {
                 continue;
@@ -117,13 +116,6 @@ impl Dispatch {
     }
 }
 
-/// Headers that the `Connection` header names belong to this connection alone.
-fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let names = values.flat_map(|value| value.split(','));
-    names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok()).collect()
-}
-
 impl Ticket {
     /// Waits for the head of the answer.
     pub async fn head(&self) -> Result<Head, Failure> {
@@ -133,6 +125,11 @@ impl Ticket {
     /// The whole body, where it came in one message.
     pub fn take_whole(&self) -> Option<Bytes> {
         self.inbox.take_whole()
+    }
+
+    /// Calls `act` when so much waits that the client must be cut off; parts that wait are lost then.
+    pub fn on_cut(&self, act: impl FnOnce() + 'static) {
+        self.inbox.on_cut(Box::new(act));
     }
 
     /// The next part of the body.

@@ -40,7 +40,7 @@ pub struct Program {
     pub env: Vec<(OsString, OsString)>,
     /// Working folder; None: ours.
     pub dir: Option<PathBuf>,
-    /// From SIGTERM to SIGKILL if we die.
+    /// From SIGTERM to SIGKILL if we die, and for what the program leaves in its group.
     pub grace: Duration,
     /// A file that is locked for as long as the program lives; the program finds it as its standard input.
     pub lock: Option<PathBuf>,
@@ -123,7 +123,7 @@ impl Child {
         known.map(|pid| pid.as_raw_nonzero().get())
     }
 
-    /// Waits for the end. May be dropped and called again.
+    /// Waits for the end of the program and its group. May be dropped and called again.
     pub async fn wait(&mut self) -> Exit {
         if self.exit.is_none() {
             // The task ends early only with the runtime.
@@ -132,7 +132,8 @@ impl Child {
         self.exit.clone().unwrap_or(Exit::GuardDied)
     }
 
-    /// Sends SIGTERM to the whole group and, after `patience` or once `hasten` completes, SIGKILL; waits for the end.
+    /// Sends SIGTERM to the program and, after `patience` or once `hasten` completes, SIGKILL to its whole group; waits for
+    /// the end of the program and its group.
     pub async fn stop(&mut self, patience: Duration, hasten: impl Future<Output = ()>) -> Exit {
         self.order("term\n").await;
         tokio::select! {

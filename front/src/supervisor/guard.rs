@@ -5,31 +5,37 @@
 //!
 //! - the supervisor dies: the guard reads the end of the lifeline, sends SIGTERM to the group, after a grace SIGKILL;
 //! - the guard dies: the supervisor reads the end of the lifeline and sends SIGKILL to the group it was told of;
-//! - both die at once (`killall -9`): on Linux the kernel sends SIGKILL to the program itself.
+//! - both die at once (`killall -9`): on Linux the kernel sends SIGKILL to the program itself;
+//! - the program dies: what it leaves in its group gets SIGTERM, after a grace SIGKILL, and the guard ends last.
 //!
 //! The guard is the program's parent and the same executable as the supervisor (`tempest guard -- PROGRAM ARGS…`). In
 //! between there is a second stage, which announces its process id, asks the kernel for that last signal and then
 //! becomes the program; so the id is known before the first instruction of the program runs.
 //!
-//! The lifeline is the guard's standard input. It carries lines: `term` and `kill` towards the guard; `pid N`,
-//! `failed TEXT`, `exit code N` and `exit signal N` from it. What a group's members move into a group of their own
-//! (daemons) is out of reach. No runtime and no threads but one here: a guard must be there within milliseconds and
-//! cost next to nothing.
+//! The lifeline is the guard's standard input. It carries lines. Towards the guard: `term`, which reaches the program
+//! alone, since a script that is told to stop may want the answer of the tool it is just running, and `kill`, which
+//! reaches the whole group. From it: `pid N`, `failed TEXT`, `exit code N` and `exit signal N`. What a member moves into
+//! a group of its own (a daemon) is out of reach. No runtime here: a guard must be there within milliseconds and cost
+//! next to nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getppid, kill_process_group, waitid};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, getppid, kill_process, kill_process_group, wait,
+    waitid,
+};
 
-/// From SIGTERM to SIGKILL once the supervisor is gone, unless `--grace` says otherwise.
+/// From SIGTERM to SIGKILL for those who have lost supervisor or program, unless `--grace` says otherwise.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the program waits for its lock, which a dying predecessor may still hold.
 const LOCK_TIME: Duration = Duration::from_secs(10);
@@ -112,14 +118,22 @@ fn lifeline() -> io::Result<File> {
 
 fn guard(task: &Task) -> io::Result<ExitCode> {
     let lifeline = lifeline()?;
-    let stage = second_stage(task, &lifeline)?;
-    let group = Arc::new(Group { id: Pid::from_child(&stage), alive: Mutex::new(true) });
+    let adopts = adopt_orphans();
+    let group = Arc::new(Group::of(&second_stage(task, &lifeline)?));
     let (watched, commands, grace) = (Arc::clone(&group), lifeline.try_clone()?, task.grace);
     thread::Builder::new().name("lifeline".into()).spawn(move || obey(commands, &watched, grace))?;
-    let status = group.outlive(stage)?;
+    let end = group.outlive(adopts, grace);
     // The supervisor may be gone; then nobody asks.
-    let _ = (&lifeline).write_all(report(status).as_bytes());
-    Ok(ExitCode::from(code(status)))
+    let _ = (&lifeline).write_all(end.report().as_bytes());
+    Ok(ExitCode::from(end.code()))
+}
+
+/// Makes the guard the parent of what its program leaves behind, so that it learns of their end; else init is.
+fn adopt_orphans() -> bool {
+    #[cfg(target_os = "linux")]
+    return rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok();
+    #[cfg(not(target_os = "linux"))]
+    false
 }
 
 fn second_stage(task: &Task, lifeline: &File) -> io::Result<Child> {
@@ -132,30 +146,85 @@ fn second_stage(task: &Task, lifeline: &File) -> io::Result<Child> {
     command.stdin(lifeline.try_clone()?).process_group(0).spawn()
 }
 
-/// A program's process group. Its id stays the program's until the program is reaped, so signals and the reaping
-/// exclude each other: no signal can reach a stranger who was given the same number.
+/// A program's process group. Its number is given to nobody else before the last member is reaped, so signals and the
+/// reaping exclude each other: no signal can reach a stranger.
 struct Group {
     id: Pid,
-    alive: Mutex<bool>,
+    left: Mutex<Left>,
+}
+
+/// Who of a group is not reaped yet.
+#[derive(Clone, Copy)]
+struct Left {
+    program: bool,
+    anybody: bool,
 }
 
 impl Group {
-    fn signal(&self, signal: Signal) {
-        let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        if *alive {
-            // Fails only if every member is gone, which is what was wanted.
+    fn of(program: &Child) -> Self {
+        Self { id: Pid::from_child(program), left: Mutex::new(Left { program: true, anybody: true }) }
+    }
+
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // Signals fail only if nobody is there to get them, which is what was wanted.
+
+    fn signal_program(&self, signal: Signal) {
+        if let Left { program: true, .. } = *self.left() {
+            let _ = kill_process(self.id, signal);
+        }
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        if let Left { anybody: true, .. } = *self.left() {
             let _ = kill_process_group(self.id, signal);
         }
     }
 
-    /// Waits for the program, kills what is left of its group and reaps the program.
-    fn outlive(&self, mut program: Child) -> io::Result<ExitStatus> {
-        let unreaped = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(self.id), unreaped) {}
-        self.signal(Signal::KILL);
-        let mut alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner);
-        *alive = false;
-        program.wait()
+    /// Waits for the program and then for what it leaves in its group, which is told to end and gets `grace` for it. Where
+    /// the guard does not adopt, it could not learn of their end, so they are killed at once.
+    fn outlive(self: &Arc<Self>, adopts: bool, grace: Duration) -> End {
+        let mut end = End::Code(1);
+        while let Some((pid, status)) = self.reap_next(adopts) {
+            if pid == self.id {
+                end = End::of(status);
+                self.end_rest(grace);
+            }
+        }
+        end
+    }
+
+    fn end_rest(self: &Arc<Self>, grace: Duration) {
+        let group = Arc::clone(self);
+        let end = move || group.end_within(grace);
+        if self.left().anybody && thread::Builder::new().name("rest".into()).spawn(end).is_err() {
+            self.signal_all(Signal::KILL);
+        }
+    }
+
+    fn end_within(&self, grace: Duration) {
+        self.signal_all(Signal::TERM);
+        thread::sleep(grace);
+        self.signal_all(Signal::KILL);
+    }
+
+    /// Waits for the end of any child, of the group or adopted from outside it, and reaps it. None: the group is empty.
+    fn reap_next(&self, adopts: bool) -> Option<(Pid, WaitStatus)> {
+        if !self.left().anybody {
+            return None;
+        }
+        while let Err(Errno::INTR) = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
+        let mut left = self.left();
+        if !adopts {
+            let _ = kill_process_group(self.id, Signal::KILL);
+        }
+        let reaped = wait(WaitOptions::NOHANG).ok().flatten();
+        left.program &= reaped.is_none_or(|(pid, _)| pid != self.id);
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        left.anybody = !matches!(waitid(WaitId::Pgid(Some(self.id)), look), Err(Errno::CHILD));
+        reaped
     }
 }
 
@@ -165,27 +234,44 @@ fn obey(commands: File, group: &Group, grace: Duration) {
     let mut line = String::new();
     while commands.read_line(&mut line).is_ok_and(|bytes| bytes > 0) && line.len() < COMMAND_BYTES {
         match line.trim_end() {
-            "term" => group.signal(Signal::TERM),
-            "kill" => group.signal(Signal::KILL),
+            "term" => group.signal_program(Signal::TERM),
+            "kill" => group.signal_all(Signal::KILL),
             _ => {}
         }
         line.clear();
     }
-    group.signal(Signal::TERM);
-    thread::sleep(grace);
-    group.signal(Signal::KILL);
+    group.end_within(grace);
 }
 
-fn report(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}\n"),
-        (None, signal) => format!("exit signal {}\n", signal.unwrap_or_default()),
+/// How the program ended.
+enum End {
+    Code(i32),
+    Signal(i32),
+}
+
+impl End {
+    fn of(status: WaitStatus) -> Self {
+        match status.terminating_signal() {
+            Some(signal) => Self::Signal(signal),
+            None => Self::Code(status.exit_status().unwrap_or(1)),
+        }
     }
-}
 
-fn code(status: ExitStatus) -> u8 {
-    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
-    u8::try_from(code).unwrap_or(u8::MAX)
+    fn report(&self) -> String {
+        match self {
+            Self::Code(code) => format!("exit code {code}\n"),
+            Self::Signal(signal) => format!("exit signal {signal}\n"),
+        }
+    }
+
+    /// As a shell says it.
+    fn code(&self) -> u8 {
+        let code = match self {
+            Self::Code(code) => *code,
+            Self::Signal(signal) => 128 + signal,
+        };
+        u8::try_from(code).unwrap_or(u8::MAX)
+    }
 }
 
 // The second stage: announces itself and becomes the program.

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::workers::Workers;
 use crate::config::{LogFormat, RedisUrl};
+use crate::supervisor::which::which;
 
 /// All that is shown.
 pub(super) struct Banner<'a> {
@@ -24,24 +25,24 @@ pub(super) fn show(banner: &Banner<'_>, format: LogFormat) {
     };
     if people {
         // One write, so that no log line gets in between.
-        let _ = io::Write::write_all(&mut io::stderr(), banner.text(&called_as()).as_bytes());
+        let _ = io::Write::write_all(&mut io::stderr(), banner.text(&called_as(), client()).as_bytes());
     } else {
-        let http: Vec<String> = banner.http.iter().map(|address| url(*address)).collect();
-        let admin = banner.admin.map(url).unwrap_or_default();
-        tracing::info!(http = http.join(" "), admin, redis = %banner.redis, "ready");
+        let http: Vec<String> = banner.http.iter().map(ToString::to_string).collect();
+        let admin = banner.admin.map(|address| address.to_string());
+        tracing::info!(http = http.join(","), admin, redis = %banner.redis, "listening");
     }
 }
 
 impl Banner<'_> {
-    fn text(&self, called: &str) -> String {
+    fn text(&self, called: &str, client: &str) -> String {
         let mut text = String::from("\n");
         let mut line = |title: &str, what: &str| {
             writeln!(text, "  {title:<9} {what}").expect("writing to a String cannot fail");
         };
         self.http.iter().for_each(|address| line("page", &format!("{}/", url(*address))));
         self.admin.iter().for_each(|address| line("admin", &format!("{}/metrics", url(*address))));
-        line("redis", &format!("redis-cli -u {}", self.redis));
-        line("try", &format!("redis-cli -u {} publish test hello", self.redis));
+        line("redis", &format!("{client} -u {}", self.redis));
+        line("try", &format!("{client} -u {} publish test hello", self.redis));
         line("", &format!("{called} publish test hello"));
         line("", &format!("{called} status"));
         line("workers", &self.running());
@@ -67,6 +68,13 @@ fn called_as() -> String {
     std::env::args().next().filter(|name| name.contains('/')).unwrap_or_else(|| "tempest".to_owned())
 }
 
+/// The command line client of Redis that is there; they do the same.
+fn client() -> &'static str {
+    let path = std::env::var_os("PATH");
+    let is_there = |name: &str| which(name.as_ref(), "/".as_ref(), path.as_deref()).is_some();
+    if !is_there("redis-cli") && is_there("valkey-cli") { "valkey-cli" } else { "redis-cli" }
+}
+
 /// A URL that works on this machine; `0.0.0.0` is no address to connect to.
 fn url(mut address: SocketAddr) -> String {
     match address.ip() {
@@ -88,7 +96,8 @@ mod tests {
         workers.left_out = vec![("go".into(), "go".into())];
         let redis = RedisUrl::tcp("127.0.0.1", 6379);
         let http = ["0.0.0.0:1337".parse().expect("an address")];
-        let text = Banner { http: &http, admin: None, redis: &redis, workers: &workers }.text("./dev tempest");
+        let text =
+            Banner { http: &http, admin: None, redis: &redis, workers: &workers }.text("./dev tempest", "redis-cli");
         for part in [
             "page      http://127.0.0.1:1337/\n",
             "redis-cli -u redis://127.0.0.1:6379/0 publish test hello\n",

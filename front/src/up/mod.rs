@@ -12,13 +12,15 @@ mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, Loaded, RedisAddress, RedisUrl};
+use crate::admin::Admin;
+use crate::config::{Loaded, RedisAddress, RedisUrl};
 use crate::lifecycle::Phase;
+use crate::run;
 use crate::server::{self, Running};
 use crate::supervisor::child::Lines;
 use crate::supervisor::keep::Event;
@@ -35,6 +37,10 @@ use workers::{Told, Workers};
 const REDIS: &str = "redis";
 /// How often the count of dropped log lines is brought up to date.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// How long the front is waited for before it is said that it is not ready.
+const READY_TIME: Duration = Duration::from_secs(5);
+/// Time between two looks whether it is.
+const READY_LOOK: Duration = Duration::from_millis(5);
 
 /// Why nothing runs; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +93,7 @@ async fn up(loaded: &Loaded, logging: &Logging) -> Result<(), UpError> {
 struct All {
     redis: Option<PrivateRedis>,
     front: Option<Running>,
+    admin: Option<Admin>,
     workers: Workers,
     roster: Roster,
     told: Option<Told>,
@@ -102,18 +109,22 @@ impl All {
         let (redis, direct) = match &config.redis.url {
             Some(url) => (url.clone(), url.clone()),
             None => {
-                let private = self.redis.insert(PrivateRedis::start(settings(config, &place)?).await?);
+                let private = self.redis.insert(PrivateRedis::start(settings(loaded, &place)?).await?);
                 (RedisUrl::tcp("127.0.0.1", private.port()), by_socket(private))
             }
         };
         let front = self.front.insert(server::start(Arc::new(config.clone()), direct, access.clone())?);
+        // It answers until the drain is over: «not ready» is an answer too.
+        self.admin = run::admin(front, config.front.admin.clone()).await?;
         let told =
             self.told.insert(Told { redis: redis.clone(), keys: config.redis.keys.clone(), base: config.base.clone() });
         self.workers = Workers::start(&config.workers, told, &self.roster);
         self.beat = Some(tokio::task::spawn_local(self.roster.clone().beat(redis.clone(), told.keys.clone())));
-        let run = describe(loaded, &redis, front);
+        await_ready(front).await;
+        let run = describe(loaded, &redis, front, self.admin.as_ref());
         self.state = Some(place.write(&run).map_err(|error| UpError::System("write the state of this run", error))?);
-        let banner = Banner { http: front.addresses(), admin: None, redis: &redis, workers: &self.workers };
+        let admin = self.admin.as_ref().map(Admin::address);
+        let banner = Banner { http: front.addresses(), admin, redis: &redis, workers: &self.workers };
         banner::show(&banner, config.log.format);
         Ok(())
     }
@@ -135,6 +146,8 @@ impl All {
         drop(self.state.take());
         if let Some(front) = self.front.take() {
             drain(front, signals).await;
+            drop(self.admin.take());
+            tracing::debug!("the front has ended");
         }
         self.workers.stop(signals.reached(2)).await;
         tracing::debug!("the workers have ended");
@@ -150,6 +163,18 @@ impl All {
     }
 }
 
+/// Waits until the front takes requests, or says that it does not yet: somebody else's Redis may come later.
+async fn await_ready(front: &Running) {
+    let view = front.view();
+    let deadline = Instant::now() + READY_TIME;
+    while let Some(reason) = view.not_ready() {
+        if Instant::now() >= deadline {
+            return tracing::warn!("the front is not ready yet: {reason}");
+        }
+        tokio::time::sleep(READY_LOOK).await;
+    }
+}
+
 /// Lets the front finish what it has accepted, with the workers still there; in haste it refuses the rest.
 async fn drain(front: Running, signals: &Signals) {
     let hasten = front.hasten();
@@ -161,10 +186,12 @@ async fn drain(front: Running, signals: &Signals) {
     drained.await;
 }
 
-fn settings(config: &Config, place: &Place) -> Result<Settings, UpError> {
+fn settings(loaded: &Loaded, place: &Place) -> Result<Settings, UpError> {
+    let config = &loaded.config;
+    let home = || default_folder(&state::absolute(loaded.file.as_deref().unwrap_or(&config.base)));
     Ok(Settings {
-        server: find_server(None, &config.base)?,
-        dir: config.redis.dir.clone().unwrap_or_else(|| default_folder(&config.base)),
+        server: find_server(config.redis.server.as_deref(), &config.base)?,
+        dir: config.redis.dir.clone().unwrap_or_else(home),
         socket: place.socket(),
         ports: PrivateRedis::usual_ports(),
         verbose: config.log.level.contains("debug") || config.log.level.contains("trace"),
@@ -193,7 +220,7 @@ fn by_socket(redis: &PrivateRedis) -> RedisUrl {
     RedisUrl { address: RedisAddress::Unix(redis.socket().to_owned()), ..RedisUrl::tcp("", 0) }
 }
 
-fn describe(loaded: &Loaded, redis: &RedisUrl, front: &Running) -> Run {
+fn describe(loaded: &Loaded, redis: &RedisUrl, front: &Running, admin: Option<&Admin>) -> Run {
     Run {
         pid: std::process::id(),
         started: state::now_ms(),
@@ -202,6 +229,6 @@ fn describe(loaded: &Loaded, redis: &RedisUrl, front: &Running) -> Run {
         prefix: loaded.config.redis.keys.prefix().to_owned(),
         channel_prefix: loaded.config.channels.prefix.clone(),
         http: front.addresses().iter().map(ToString::to_string).collect(),
-        admin: None,
+        admin: admin.map(|admin| admin.address().to_string()),
     }
 }

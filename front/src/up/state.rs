@@ -118,12 +118,9 @@ impl Drop for StateFile {
     }
 }
 
-/// The live runs of this user, the latest first.
+/// The live runs of this user: those of the best folder first, and of one folder the latest.
 pub fn runs() -> Vec<Run> {
-    let mut runs: Vec<Run> =
-        folders().iter().filter(|folder| is_own(folder)).flat_map(|folder| runs_in(folder)).collect();
-    runs.sort_by_key(|run| std::cmp::Reverse(run.started));
-    runs
+    folders().iter().filter(|folder| is_own(folder)).flat_map(|folder| runs_in(folder)).collect()
 }
 
 /// Milliseconds since the epoch by this machine's clock.
@@ -170,7 +167,9 @@ fn state_files(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 }
 
 fn runs_in(folder: &Path) -> Vec<Run> {
-    state_files(folder).filter_map(|path| read(&path)).collect()
+    let mut runs: Vec<Run> = state_files(folder).filter_map(|path| read(&path)).collect();
+    runs.sort_by_key(|run| std::cmp::Reverse(run.started));
+    runs
 }
 
 fn read(path: &Path) -> Option<Run> {

@@ -19,6 +19,9 @@ use crate::supervisor::child::{Lines, Program, Stream};
 use crate::supervisor::keep::{Event, Keeper, Kept};
 use crate::supervisor::which::which;
 
+/// Longest time from SIGTERM to SIGKILL for a worker whose supervisor died: its Redis is about to be gone as well.
+const ORPHAN_TIME: Duration = Duration::from_secs(5);
+
 /// What every worker is told.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
@@ -103,7 +106,7 @@ fn program_of(
             args: words.collect(),
             env: environment(&worker, &told, &fresh),
             dir: Some(worker.dir.clone()),
-            grace: worker.stop_time,
+            grace: worker.stop_time.min(ORPHAN_TIME),
             lock: None,
             guard: None,
         }

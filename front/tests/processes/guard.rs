@@ -83,15 +83,13 @@ fn the_program_has_no_input_and_its_own_group() {
 }
 
 #[test]
-fn signals_reach_the_whole_group() {
-    let grandchild = "sh -c 'trap \"echo grandchild; exit\" TERM; echo up; while :; do sleep 0.01; done'";
-    let mut bare = Bare::start(&[], &format!("trap 'wait; echo program; exit 3' TERM; {grandchild} & wait"));
+fn a_stop_reaches_the_program_first_and_then_what_it_leaves() {
+    let other = "sh -c 'trap \"echo other; exit\" TERM; echo up; while :; do sleep 0.01; done'";
+    let mut bare = Bare::start(&[], &format!("trap 'echo program; exit 3' TERM; {other} & while :; do wait; done"));
     assert_eq!(bare.line(), "up");
     let lifeline = bare.lifeline.as_mut().expect("open");
     lifeline.write_all(b"term\n").expect("an order");
-    let mut said = [bare.line(), bare.line()];
-    said.sort();
-    assert_eq!(said, ["grandchild", "program"]);
+    assert_eq!([bare.line(), bare.line()], ["program", "other"]);
     assert_eq!(bare.guard.wait().expect("reaped").code(), Some(3));
 }
 
@@ -115,9 +113,19 @@ fn a_dead_supervisor_ends_a_group_that_ignores_sigterm() {
 
 #[test]
 fn what_the_program_leaves_in_its_group_is_killed() {
-    let mut bare = Bare::start(&[], "trap '' TERM; sleep 1000 & exit 0");
+    let mut bare = Bare::start(&["--grace", "50"], "trap '' TERM; sleep 1000 & sh -c 'sleep 1000 & exit' & exit 0");
     bare.await_end_of_output();
     assert_eq!(bare.guard.wait().expect("reaped").code(), Some(0));
+}
+
+#[test]
+fn a_daemon_that_left_the_group_does_not_hold_the_guard() {
+    // What stands in $(…) is over once the daemon has let go of its output.
+    let daemon = "setsid sh -c 'echo $$; exec sleep 1000 > /dev/null' &";
+    let mut bare = Bare::start(&[], &format!("daemon=$({daemon}); echo $daemon; exit 0"));
+    let daemon = bare.line().parse().expect("a process id");
+    assert_eq!(bare.guard.wait().expect("reaped").code(), Some(0));
+    kill9(daemon);
 }
 
 #[test]
@@ -158,7 +166,7 @@ async fn a_dead_guard_takes_its_group_along() {
     let mut child = Child::spawn(&shell("trap '' TERM; sleep 1000 & echo $!; sleep 1000"), sink).expect("a guard");
     let pid = within("the program", child.pid()).await.expect("it runs");
     let grandchild: i32 = within("a line", lines.recv()).await.expect("a line").parse().expect("a process id");
-    kill9(parent(pid));
+    kill9(parent(pid).expect("its guard"));
     assert_eq!(within("the end", child.wait()).await, Exit::GuardDied);
     assert_eq!(within("the end of its output", lines.recv()).await, None);
     await_gone(pid);

@@ -4,3 +4,4 @@
 mod guard;
 mod redis;
 mod support;
+mod up;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tempest::supervisor::child::{Lines, Program};
+use tempest::supervisor::child::{Lines, Program, Stream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// The binary under test.
@@ -49,10 +49,15 @@ pub(crate) fn shell(script: &str) -> Program {
     }
 }
 
-/// A child's lines, as they come; the channel ends when nobody can write any more.
+/// What a child writes to standard output, as it comes; the channel ends when nobody can write any more.
 pub(crate) fn lines() -> (Lines, UnboundedReceiver<String>) {
     let (sender, receiver) = unbounded_channel();
-    (std::sync::Arc::new(move |_, line: &str| drop(sender.send(line.to_owned()))), receiver)
+    let take = move |stream, line: &str| {
+        if stream == Stream::Stdout {
+            let _ = sender.send(line.to_owned());
+        }
+    };
+    (std::sync::Arc::new(take), receiver)
 }
 
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -68,8 +73,8 @@ fn runs(pid: i32) -> bool {
     stat(pid).is_some_and(|fields| fields[0] != "Z" && fields[0] != "X")
 }
 
-pub(crate) fn parent(pid: i32) -> i32 {
-    stat(pid).expect("the process is there")[1].parse().expect("a number")
+pub(crate) fn parent(pid: i32) -> Option<i32> {
+    stat(pid)?[1].parse().ok()
 }
 
 fn stat(pid: i32) -> Option<Vec<String>> {

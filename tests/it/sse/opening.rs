@@ -37,7 +37,7 @@ fn what_is_published_after_the_head_arrives() {
     for n in 0..30 {
         let channel = format!("fresh-{n}");
         let mut stream = Sse::open(world.front.address(), &format!("/sub/{channel}"));
-        assert_eq!(world.redis.publish(&channel, "at once"), 1, "subscribed before the head was sent");
+        assert_eq!(world.redis.publish(&channel, "at once"), 1, "subscribed before head {n} was sent");
         assert_eq!(stream.data(), "at once");
     }
     world.finish();

@@ -31,12 +31,9 @@ pub enum Payload<'a> {
 /// Reads a payload: an array of one string is data, of two is an event and its data, `["$unsubscribe"]` ends the
 /// streams where `control` allows it; everything else is raw text. `array_form` false: all is raw text.
 pub fn decode_payload(payload: &[u8], array_form: bool, control: bool) -> Payload<'_> {
-    if array_form && payload.first() == Some(&b'[') {
-        if let Some(read) = read_array(payload, control) {
-            return read;
-        }
-    }
-    Payload::Event(Event { name: None, data: String::from_utf8_lossy(payload) })
+    let as_array = || if payload.first() == Some(&b'[') { read_array(payload, control) } else { None };
+    let raw = || Payload::Event(Event { name: None, data: String::from_utf8_lossy(payload) });
+    array_form.then(as_array).flatten().unwrap_or_else(raw)
 }
 
 fn read_array(payload: &[u8], control: bool) -> Option<Payload<'_>> {

@@ -28,6 +28,11 @@ impl Journal {
         Self { lines, verbose, state: Mutex::new(state) }
     }
 
+    /// Forgets what another start has said.
+    pub(super) fn begin(&self) {
+        self.with(|state| state.kept.clear());
+    }
+
     /// Takes one line of the server.
     pub(super) fn take(&self, line: &str) {
         if line.trim().is_empty() {

@@ -23,7 +23,7 @@ use journal::Journal;
 use ping::{Pong, ping};
 
 pub use folder::default_folder;
-pub use server::{NoServer, SERVER_VARIABLE, find_server};
+pub use server::{NoServer, find_server};
 
 /// How long a server that runs may be silent before it is given up at the start; loading its data does not count.
 const SILENT_TIME: Duration = Duration::from_secs(20);
@@ -31,6 +31,8 @@ const SILENT_TIME: Duration = Duration::from_secs(20);
 const PING_EVERY: Duration = Duration::from_millis(5);
 /// From SIGTERM, which makes it write what it has and end, to SIGKILL.
 const STOP_TIME: Duration = Duration::from_secs(10);
+/// The same where its supervisor has died.
+const ORPHAN_TIME: Duration = Duration::from_secs(5);
 
 /// What a private Redis needs.
 pub struct Settings {
@@ -106,7 +108,7 @@ pub struct PrivateRedis {
 impl PrivateRedis {
     /// Starts the server and waits until it has loaded its data.
     pub async fn start(mut settings: Settings) -> Result<Self, StartError> {
-        let lock = folder::prepare(&settings.dir)?;
+        let lock = folder::prepare(&settings.dir).await?;
         let journal = Arc::new(Journal::new(Arc::clone(&settings.lines), settings.verbose));
         for port in std::mem::take(&mut settings.ports) {
             if !port::is_free(port) {
@@ -147,7 +149,8 @@ impl PrivateRedis {
 /// None: somebody else was quicker to take the port.
 async fn first_start(settings: &Settings, journal: &Arc<Journal>, port: u16) -> Result<Option<Child>, StartError> {
     let refused = |exit| StartError::Refused { server: settings.server.clone(), exit, words: journal.words() };
-    let program = server::program(settings, port, STOP_TIME);
+    let program = server::program(settings, port, ORPHAN_TIME);
+    journal.begin();
     let mut child = Child::spawn(&program, journal_lines(journal))
         .map_err(|error| refused(Exit::NotStarted(format!("cannot be started: {error}"))))?;
     match ready(&mut child, &settings.socket).await {
@@ -192,7 +195,7 @@ fn keep(mut settings: Settings, journal: Arc<Journal>, port: u16, child: Child) 
     let lines = journal_lines(&journal);
     let mut events = std::mem::replace(&mut settings.events, Box::new(|_| {}));
     let kept = Kept {
-        program: Box::new(move |_| server::program(&settings, port, STOP_TIME)),
+        program: Box::new(move |_| server::program(&settings, port, ORPHAN_TIME)),
         lines,
         events: Box::new(move |event| {
             if matches!(event, Event::Ended(..)) {

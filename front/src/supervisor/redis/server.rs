@@ -8,8 +8,6 @@ use super::super::child::Program;
 use super::super::which::which;
 use super::Settings;
 
-/// Names the server's executable.
-pub const SERVER_VARIABLE: &str = "TEMPEST_REDIS_SERVER";
 /// What is looked for on PATH, in this order; they do the same here.
 const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 /// What the server locks for as long as it lives.
@@ -19,8 +17,8 @@ const LOCK: &str = "redis.lock";
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoServer {
     /// The one that was asked for is not there.
-    #[error("`{0}` is not an executable file (it was named by {1})")]
-    Named(String, &'static str),
+    #[error("`{0}`, which redis.server or --redis-server names, is not an executable file")]
+    Named(String),
     /// None on PATH.
     #[error(
         "no redis-server and no valkey-server on PATH. Install one:\n  \
@@ -29,22 +27,19 @@ pub enum NoServer {
          Arch             pacman -S valkey\n  \
          Alpine           apk add redis\n  \
          macOS            brew install redis\n\
-         or name the executable in {SERVER_VARIABLE}, or give a server that runs: --redis redis://HOST:6379"
+         or name the executable: --redis-server PATH, or a server that runs: --redis redis://HOST:6379"
     )]
     NotInstalled,
 }
 
-/// Finds the server: what is configured (relative to `base`), else what the environment names, else PATH.
+/// Finds the server: what is configured (a name, or a path relative to `base`), else one on PATH.
 pub fn find_server(configured: Option<&Path>, base: &Path) -> Result<PathBuf, NoServer> {
     let path = std::env::var_os("PATH");
-    let named = std::env::var_os(SERVER_VARIABLE).filter(|name| !name.is_empty());
     let find = |name: &OsStr| which(name, base, path.as_deref());
-    let (name, by) = match (configured, &named) {
-        (Some(name), _) => (name.as_os_str(), "the configuration"),
-        (None, Some(name)) => (name.as_os_str(), SERVER_VARIABLE),
-        (None, None) => return NAMES.iter().find_map(|name| find(name.as_ref())).ok_or(NoServer::NotInstalled),
-    };
-    find(name).ok_or_else(|| NoServer::Named(name.to_string_lossy().into_owned(), by))
+    match configured {
+        Some(name) => find(name.as_os_str()).ok_or_else(|| NoServer::Named(name.display().to_string())),
+        None => NAMES.iter().find_map(|name| find(name.as_ref())).ok_or(NoServer::NotInstalled),
+    }
 }
 
 /// The server's command line. Everything that matters is said here, so that a system-wide configuration has no part.
@@ -86,7 +81,7 @@ mod tests {
     #[test]
     fn a_server_that_is_not_there_is_named() {
         let error = find_server(Some(Path::new("/nowhere/redis")), Path::new("/")).expect_err("no such file");
-        assert_eq!(error, NoServer::Named("/nowhere/redis".into(), "the configuration"));
+        assert_eq!(error, NoServer::Named("/nowhere/redis".into()));
         assert!(NoServer::NotInstalled.to_string().contains("apt-get install redis-server"));
     }
 }

@@ -1,0 +1,45 @@
+//! What an answer must satisfy, whichever pass has read it.
+
+use super::{Answer, Reason};
+
+pub(super) fn check(answer: &Answer<'_>, head_request: bool) -> Result<(), Reason> {
+    if !(200..=599).contains(&answer.status) {
+        return Err(Reason::BadStatus);
+    }
+    if answer.attempt == Some(0) {
+        return Err(Reason::BadAttempt);
+    }
+    let single = answer.n == 0 && !answer.more;
+    for (name, value) in &answer.headers {
+        if !is_token(name) {
+            return Err(Reason::BadHeaderName);
+        }
+        if !is_field_value(value) {
+            return Err(Reason::BadHeaderValue);
+        }
+        if name.eq_ignore_ascii_case("content-length") {
+            let length = parse_length(value).ok_or(Reason::ContentLengthMismatch)?;
+            let bodiless = head_request || matches!(answer.status, 204 | 304);
+            if single && !bodiless && length != answer.body.len() as u64 {
+                return Err(Reason::ContentLengthMismatch);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A token of RFC 9110, section 5.6.2.
+fn is_token(name: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    !name.is_empty() && name.bytes().all(allowed)
+}
+
+/// Visible characters, space, tab, and what Latin-1 can carry (RFC 9110, section 5.5).
+fn is_field_value(value: &str) -> bool {
+    value.chars().all(|c| c == '\t' || (c >= ' ' && c != '\u{7f}' && c <= '\u{ff}'))
+}
+
+fn parse_length(value: &str) -> Option<u64> {
+    let digits = value.bytes().all(|b| b.is_ascii_digit());
+    if digits { value.parse().ok() } else { None }
+}

@@ -1,0 +1,215 @@
+//! Answers: what a worker writes and the front reads.
+//!
+//! One JSON value from the first byte, then nothing, or a line feed and the raw body. A quick pass reads the shape
+//! that nearly every answer has; whatever it refuses is read again as a tree, slowly, to say exactly what is wrong.
+//! Both passes must agree; the golden vectors hold them to it. No I/O, no HTTP types.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+mod careful;
+mod check;
+mod encode;
+mod quick;
+
+pub use encode::{AnswerHead, encode_answer};
+
+use careful::careful;
+use check::check;
+use quick::quick;
+
+/// Header names and values in the order of the message, lists expanded.
+pub type Headers<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// An answer as read from the wire; text borrows from the message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<'a> {
+    /// The request it belongs to.
+    pub id: Cow<'a, str>,
+    /// 200 to 599; 200 where the message names none.
+    pub status: u16,
+    /// Names as sent, values checked to be free of control characters and within Latin-1.
+    pub headers: Headers<'a>,
+    /// Place in the sequence, from 0.
+    pub n: u64,
+    /// True: further messages follow.
+    pub more: bool,
+    /// The attempt this belongs to; None: the current one.
+    pub attempt: Option<u32>,
+    /// Raw body, or the text of the field `body`.
+    pub body: Bytes,
+}
+
+/// What a message on an answer list turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoded<'a> {
+    /// An answer.
+    Answer(Answer<'a>),
+    /// A kind of message that this version reserves or does not know; to be counted and dropped.
+    Ignored {
+        /// Its id, where it has one.
+        id: Option<String>,
+        /// The kind.
+        kind: String,
+    },
+    /// Malformed.
+    Rejected(Rejected),
+}
+
+/// A malformed message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// The request to fail, where the id could still be read.
+    pub id: Option<String>,
+    /// What is wrong.
+    pub reason: Reason,
+}
+
+/// What is wrong with a malformed answer; [`Reason::code`] is its name in `protocol.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each variant is its code")]
+pub enum Reason {
+    NotJson,
+    NotObject,
+    NoId,
+    BadId,
+    BadStatus,
+    BadHeaders,
+    BadHeaderName,
+    BadHeaderValue,
+    BadBody,
+    TwoBodies,
+    TrailingBytes,
+    BadN,
+    BadMore,
+    BadAttempt,
+    BadKind,
+    ContentLengthMismatch,
+    TooLarge,
+}
+
+impl Reason {
+    /// The name used in logs, in `tempest status` and in `protocol.md`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotJson => "not-json",
+            Self::NotObject => "not-object",
+            Self::NoId => "no-id",
+            Self::BadId => "bad-id",
+            Self::BadStatus => "bad-status",
+            Self::BadHeaders => "bad-headers",
+            Self::BadHeaderName => "bad-header-name",
+            Self::BadHeaderValue => "bad-header-value",
+            Self::BadBody => "bad-body",
+            Self::TwoBodies => "two-bodies",
+            Self::TrailingBytes => "trailing-bytes",
+            Self::BadN => "bad-n",
+            Self::BadMore => "bad-more",
+            Self::BadAttempt => "bad-attempt",
+            Self::BadKind => "bad-kind",
+            Self::ContentLengthMismatch => "content-length-mismatch",
+            Self::TooLarge => "too-large",
+        }
+    }
+}
+
+/// Reads one message of an answer list. `limit` is the largest message in bytes; the length of the whole body is
+/// checked against a `content-length` for single answers only (`n` 0 and no `more`), and not where `head_request`
+/// says that the client asked for the head alone.
+pub fn decode_answer(message: &Bytes, limit: usize, head_request: bool) -> Decoded<'_> {
+    if message.first() != Some(&b'{') {
+        return rejected(None, if starts_as_json(message) { Reason::NotObject } else { Reason::NotJson });
+    }
+    if message.len() > limit {
+        return rejected(find_id(message), Reason::TooLarge);
+    }
+    let answer = match quick(message) {
+        Some(answer) => answer,
+        None => match careful(message) {
+            Decoded::Answer(answer) => answer,
+            other => return other,
+        },
+    };
+    match check(&answer, head_request) {
+        Ok(()) => Decoded::Answer(answer),
+        Err(reason) => rejected(Some(answer.id.into_owned()), reason),
+    }
+}
+
+fn rejected(id: Option<String>, reason: Reason) -> Decoded<'static> {
+    Decoded::Rejected(Rejected { id, reason })
+}
+
+fn starts_as_json(message: &Bytes) -> bool {
+    let mut values = serde_json::Deserializer::from_slice(message).into_iter::<IgnoredAny>();
+    message.first().is_some_and(|b| !b.is_ascii_whitespace()) && matches!(values.next(), Some(Ok(_)))
+}
+
+fn find_id(message: &Bytes) -> Option<String> {
+    #[derive(Deserialize)]
+    struct OnlyId {
+        id: String,
+    }
+    let mut values = serde_json::Deserializer::from_slice(message).into_iter::<OnlyId>();
+    values.next()?.ok().map(|only| only.id)
+}
+
+fn raw_body(message: &Bytes, value_end: usize) -> Result<Bytes, Reason> {
+    match message.get(value_end) {
+        None => Ok(Bytes::new()),
+        Some(b'\n') => Ok(message.slice(value_end + 1..)),
+        Some(_) => Err(Reason::TrailingBytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepted(message: &'static [u8]) -> Answer<'static> {
+        let message: &'static Bytes = Box::leak(Box::new(Bytes::from_static(message)));
+        match decode_answer(message, 1024, false) {
+            Decoded::Answer(answer) => answer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_quick_pass_takes_what_workers_usually_send() {
+        let message = Bytes::from_static(b"{\"id\":\"a\",\"status\":201,\"headers\":{\"a\":\"b\"}}\nbody");
+        let answer = quick(&message).expect("the usual shape");
+        assert_eq!((answer.status, &answer.body[..]), (201, b"body".as_slice()));
+        assert!(matches!(answer.id, Cow::Borrowed(_)), "text without escapes is not copied");
+    }
+
+    #[test]
+    fn null_means_absent() {
+        let answer =
+            accepted(br#"{"id":"a","status":null,"headers":null,"n":null,"more":null,"body":null,"kind":null}"#);
+        assert_eq!((answer.status, answer.n, answer.more, answer.body.len()), (200, 0, false, 0));
+    }
+
+    #[test]
+    fn what_is_encoded_decodes() {
+        let headers = [("set-cookie", "a=1"), ("set-cookie", "b=2"), ("x", "caf\u{e9}\"")];
+        let head = AnswerHead { id: "r\"1", attempt: 2, status: 404, headers: &headers, n: 0, more: true };
+        let mut out = Vec::new();
+        encode_answer(&mut out, &head, b"\n\0raw");
+        let message = Bytes::from(out);
+        let Decoded::Answer(answer) = decode_answer(&message, 1024, false) else { panic!("not an answer") };
+        assert_eq!((&*answer.id, answer.attempt, answer.status, answer.more), ("r\"1", Some(2), 404, true));
+        assert_eq!(answer.headers.len(), 3);
+        assert_eq!(&answer.body[..], b"\n\0raw");
+    }
+
+    #[test]
+    fn a_message_over_the_limit_still_names_its_request() {
+        let message = Bytes::from(format!("{{\"id\":\"a\"}}\n{}", "x".repeat(100)));
+        let expected = Rejected { id: Some("a".into()), reason: Reason::TooLarge };
+        assert_eq!(decode_answer(&message, 64, false), Decoded::Rejected(expected));
+        assert!(matches!(decode_answer(&message, message.len(), false), Decoded::Answer(_)), "at the edge it passes");
+    }
+}

@@ -1,0 +1,12 @@
+"""Workers for Tempest in Python: answer HTTP requests that wait on a Redis list.
+
+This module names what is public; everything in modules that begin with an underscore may change. It must not do
+work on import: no connection, no logging set-up, no signal handler.
+"""
+
+from ._app import App
+from ._request import Headers, Query, Request
+from ._response import Response
+from ._version import __version__
+
+__all__ = ["App", "Headers", "Query", "Request", "Response", "__version__"]

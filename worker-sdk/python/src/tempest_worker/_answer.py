@@ -1,0 +1,117 @@
+"""From a response to the messages that carry it: whole, cut into parts, or streamed piece by piece.
+
+Must not know how messages travel; it hands them to a function.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Callable, Dict, List, Optional
+
+from ._codec import PART_BYTES, HeaderValue, encode_answer, encode_cut, encode_plain
+from ._request import Request
+from ._response import BYTES, TEXT, Response, default_type, piece, whole_body
+from ._routing import NoHandler
+
+log = logging.getLogger("tempest_worker")
+
+#: Takes one finished message.
+Send = Callable[[bytes], None]
+
+_BODILESS = (204, 304)
+
+
+def plain(request: Request, status: int, text: str) -> bytes:
+    """A short text as an answer."""
+    return encode_plain(request.id, request.attempt, status, TEXT, text.encode("utf-8", "replace"))
+
+
+def whole(request: Request, response: Response) -> List[bytes]:
+    """The messages of a response whose body is known: one, or parts of `PART_BYTES`. Raises ValueError or
+    TypeError for what HTTP cannot carry."""
+    body = whole_body(response)
+    if response.status in _BODILESS:
+        body = b""
+    if len(body) > PART_BYTES:
+        return _parts(request, response, body)
+    if request.method != "HEAD" and response.status not in _BODILESS:
+        _check_length(response.headers, len(body))
+    return [encode_answer(request.id, request.attempt, response.status, response.headers, body)]
+
+
+def _parts(request: Request, response: Response, body: bytes) -> List[bytes]:
+    headers = dict(response.headers)
+    _check_length(headers, len(body))
+    # The length is known, so the client may know it too, although the body comes in parts.
+    if not any(name.lower() == "content-length" for name in headers):
+        headers["content-length"] = str(len(body))
+    messages: List[bytes] = []
+    stream = Stream(request, Response(b"", response.status, headers), messages.append)
+    stream.write(body)
+    stream.end()
+    return messages
+
+
+def _check_length(headers: Dict[str, HeaderValue], length: int) -> None:
+    for name, value in headers.items():
+        if name.lower() == "content-length" and str(value) != str(length):
+            raise ValueError(f"content-length says {value}, the body has {length} bytes; leave it out")
+
+
+class Stream:
+    """A response that is sent as it comes. The first message carries status and headers."""
+
+    def __init__(self, request: Request, response: Response, send: Send) -> None:
+        self._request = request
+        self._response = response
+        self._send = send
+        #: Messages sent. Once there is one, no other answer is possible.
+        self.n = 0
+
+    def write(self, chunk: object) -> None:
+        """Send one piece, cut into parts of `PART_BYTES`. Raises TypeError for what is no text and no bytes."""
+        data = piece(chunk)
+        if self.n == 0:
+            default_type(self._response, TEXT if isinstance(chunk, str) else BYTES)
+        for at in range(0, len(data), PART_BYTES):
+            self._message(data[at : at + PART_BYTES], True)
+
+    def end(self) -> None:
+        """Send the last message."""
+        self._message(b"", False)
+
+    def cut(self) -> None:
+        """Give up after the first message: the front cuts the response, so that the client can tell."""
+        self._send(encode_cut(self._request.id, self._request.attempt, self.n))
+
+    def _message(self, part: bytes, more: bool) -> None:
+        status: Optional[int] = self._response.status if self.n == 0 else None
+        headers = self._response.headers
+        self._send(encode_answer(self._request.id, self._request.attempt, status, headers, part, self.n, more))
+        self.n += 1
+
+
+def refusal(request: Request, error: NoHandler) -> bytes:
+    """Log that no handler takes a job, and give the answer."""
+    # Paths that are not there are the client's affair; an action that is not there is the operator's.
+    log.log(logging.WARNING if error.status == 501 else logging.DEBUG, "request %s: %s", request.id, error)
+    headers: Dict[str, HeaderValue] = {"content-type": TEXT}
+    if error.allow:
+        headers["allow"] = error.allow
+    return encode_answer(
+        request.id, request.attempt, error.status, headers, f"{error.text}\n".encode("utf-8", "replace")
+    )
+
+
+def failure(request: Request, error: BaseException, development: bool) -> bytes:
+    """Log that a handler raised, and give the answer: a short text, in development the traceback."""
+    log.error("request %s failed: %r", request.id, request, exc_info=error)
+    if development:
+        own = error.__traceback__
+        # The first frame is this package's own and helps nobody.
+        frames = own.tb_next if own is not None and own.tb_next is not None else own
+        text = "".join(traceback.format_exception(type(error), error, frames))
+    else:
+        text = f"internal server error, request {request.id}\n"
+    return plain(request, 500, text[: PART_BYTES // 4])

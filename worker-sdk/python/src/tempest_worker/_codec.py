@@ -1,0 +1,162 @@
+"""The wire format: reads jobs, writes answers. Version 1 of the contract.
+
+A message is one JSON object, then optionally a line feed and the raw body. The reader checks only what the worker
+itself relies on; the rest is read when a handler asks for it. The writer refuses whatever the front would have to
+refuse, so that a mistake is reported in the worker's log and not as a bare 502. No I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Dict, Mapping, Optional, Sequence, Set, Tuple, Union
+
+from ._json import loads, quote
+
+#: The version of the contract that this module speaks.
+VERSION = 1
+#: Bodies are cut into messages of this many bytes, so that a large one holds up no small one.
+PART_BYTES = 64 * 1024
+
+HeaderValue = Union[str, int, Sequence[str]]
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_NUMBERS = ("deadline", "timeout_ms", "attempt", "enqueued")
+_TEXTS = ("queue", "method", "path", "scheme", "http", "peer", "server")
+_NULLABLE_TEXTS = ("reply_to", "query", "host")
+_NAMES = ("v", "id", "action", "headers", *_NUMBERS, *_TEXTS, *_NULLABLE_TEXTS)
+#: Stands for a field that is not there: something else than null.
+_MISSING = (Ellipsis,) * len(_NAMES)
+_NO_HEADERS: Dict[str, str] = {}
+#: Types of the known fields, as they came in jobs that were checked one by one and found good. A front writes all
+#: its jobs alike, so nearly every job is checked by one look into this set.
+_shapes: Set[Tuple[type, ...]] = set()
+_MAX_SHAPES = 64
+#: Heads of plain answers, by status and content type.
+_heads: Dict[Tuple[int, str], str] = {}
+_MAX_HEADS = 1024
+
+
+class Malformed(ValueError):
+    """A message that is no job of this version; its text says why."""
+
+
+def decode_job(raw: bytes) -> Tuple[Dict[str, Any], bytes]:
+    """Split a job message into its fields and its body. Raises Malformed."""
+    cut = raw.find(b"\n")
+    head = raw if cut < 0 else raw[:cut]
+    try:
+        fields = loads(head)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"the first line is not a JSON object: {error}") from None
+    if type(fields) is not dict:
+        raise Malformed("the first line is not a JSON object")
+    _check(fields)
+    return fields, (b"" if cut < 0 else raw[cut + 1 :])
+
+
+def _check(fields: Dict[str, Any]) -> None:
+    """A known field of the wrong type makes the job unreadable."""
+    get = fields.get
+    shape = tuple(map(type, map(get, _NAMES, _MISSING)))
+    if shape not in _shapes:
+        _check_types(fields)
+        if len(_shapes) < _MAX_SHAPES:
+            _shapes.add(shape)
+    if get("v") != VERSION:
+        raise Malformed(f"the job is of version {get('v')!r}, this worker speaks {VERSION}")
+    if not get("id"):
+        raise Malformed("the job has no id")
+    for name in _NUMBERS:
+        if get(name, 0) < 0:
+            raise Malformed(f"`{name}` must not be negative")
+    for value in get("headers", _NO_HEADERS).values():
+        if type(value) is not str:
+            raise Malformed("`headers` must be an object of texts")
+
+
+def _check_types(fields: Dict[str, Any]) -> None:
+    get = fields.get
+    if type(get("v")) is not int:
+        raise Malformed(f"the job is of version {get('v')!r}, this worker speaks {VERSION}")
+    for name in ("id", "action"):
+        if type(get(name)) is not str:
+            raise Malformed(f"the job has no {name}")
+    for name in _NUMBERS:
+        if type(get(name, 0)) is not int:
+            raise Malformed(f"`{name}` must be a whole number")
+    for name in _TEXTS:
+        if type(get(name, "")) is not str:
+            raise Malformed(f"`{name}` must be a text")
+    for name in _NULLABLE_TEXTS:
+        if get(name) is not None and type(get(name)) is not str:
+            raise Malformed(f"`{name}` must be a text or null")
+    if type(get("headers", _NO_HEADERS)) is not dict:
+        raise Malformed("`headers` must be an object")
+
+
+def encode_plain(request_id: str, attempt: int, status: int, content_type: str, body: bytes) -> bytes:
+    """A whole answer whose only header is its content type: the usual one, written from a cached head."""
+    key = (status, content_type)
+    head = _heads.get(key)
+    if head is None:
+        head = _head(status, {"content-type": content_type})
+        if len(_heads) < _MAX_HEADS:
+            _heads[key] = head
+    text = f'{{"id":{quote(request_id)},"attempt":{attempt}{head}}}\n'
+    return text.encode("ascii") + body
+
+
+def encode_answer(
+    request_id: str,
+    attempt: int,
+    status: Optional[int],
+    headers: Mapping[str, HeaderValue],
+    body: bytes,
+    n: int = 0,
+    more: bool = False,
+) -> bytes:
+    """One answer message. `status` is None after the first of a stream. Raises ValueError or TypeError for what
+    HTTP cannot carry."""
+    sequence = f',"n":{n}' if n or more else ""
+    follows = ',"more":true' if more else ""
+    head = "" if status is None else _head(status, headers)
+    text = f'{{"id":{quote(request_id)},"attempt":{attempt}{sequence}{follows}{head}}}\n'
+    return text.encode("ascii") + body
+
+
+def encode_cut(request_id: str, attempt: int, n: int) -> bytes:
+    """A message far out of sequence: the front sees a gap it cannot fill and cuts the response, so that the
+    client can tell it from a complete one."""
+    return encode_answer(request_id, attempt, None, {}, b"", n + 1_000_000, True)
+
+
+def _head(status: int, headers: Mapping[str, HeaderValue]) -> str:
+    if type(status) is not int or not 200 <= status <= 599:
+        raise ValueError(f"status {status!r} is no answer: use 200 to 599")
+    if not headers:
+        return f',"status":{status}'
+    named = ",".join(f"{_name(name)}:{_value(name, value)}" for name, value in headers.items())
+    return f',"status":{status},"headers":{{{named}}}'
+
+
+def _name(name: str) -> str:
+    if not isinstance(name, str) or not _TOKEN.fullmatch(name):
+        raise ValueError(f"{name!r} is no header name")
+    return quote(name)
+
+
+def _value(name: str, value: HeaderValue) -> str:
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(_one_value(name, each) for each in value) + "]"
+    return _one_value(name, value)
+
+
+def _one_value(name: str, value: object) -> str:
+    if type(value) is int:
+        value = str(value)
+    if not isinstance(value, str):
+        raise TypeError(f"header {name}: {value!r} is neither a text nor a list of texts")
+    if not _VALUE.fullmatch(value):
+        raise ValueError(f"header {name}: {value!r} holds a line break, a control character or one above U+00FF")
+    return quote(value)

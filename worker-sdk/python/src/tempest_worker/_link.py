@@ -1,0 +1,245 @@
+"""One dedicated connection to Redis: many commands in one write, replies read in order.
+
+A client's own pipeline cannot hold a blocking pop, so this module packs commands itself and uses the client for
+what it does well: URLs, TLS, authentication, parsing. It knows no command of the contract and never repeats one:
+what was sent and not acknowledged is the caller's to judge.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+import threading
+import time
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+
+import redis.connection as client
+from redis.exceptions import RedisError, ResponseError
+
+from ._clock import Clock
+from ._settings import (
+    BACKOFF_FIRST_SECONDS,
+    BACKOFF_LAST_SECONDS,
+    CONNECT_TIMEOUT_SECONDS,
+    SOCKET_TIMEOUT_SECONDS,
+)
+
+log = logging.getLogger("tempest_worker")
+
+_SCHEMES = ("redis://", "rediss://", "unix://")
+#: Options of a pool, which a single connection does not know.
+_POOL_OPTIONS = ("connection_class", "max_connections", "timeout")
+
+
+class LinkLost(Exception):
+    """The connection is gone or was never there. The text says what the client saw."""
+
+
+def pack(*words: bytes) -> bytes:
+    """One command in the protocol of Redis."""
+    parts = [b"*%d\r\n" % len(words)]
+    for word in words:
+        parts.append(b"$%d\r\n%b\r\n" % (len(word), word))
+    return b"".join(parts)
+
+
+class Address:
+    """Where Redis is and how to connect; the password never shows in `str()`."""
+
+    def __init__(self, url: str) -> None:
+        """Raises ValueError that says which URLs are understood."""
+        self._url = url[6:] if url.startswith("redis+unix://") else url
+        if not self._url.startswith(_SCHEMES):
+            raise ValueError(
+                f"Redis URL {_without_password(url)!r}: use redis://[user:password@]host:port[/db], "
+                "rediss://… (TLS) or unix:///path"
+            )
+        parse: Callable[[str], Dict[str, Any]] = client.parse_url
+        options = parse(self._url)
+        self.kind: Any = options.get("connection_class", client.Connection)
+        self.options = {name: value for name, value in options.items() if name not in _POOL_OPTIONS}
+        self.options.update(_socket_options(self.kind))
+
+    def connection(self) -> Any:
+        """A connection of the client library, not yet open."""
+        return self.kind(**self.options)
+
+    def __str__(self) -> str:
+        return _without_password(self._url)
+
+
+def _socket_options(kind: Any) -> Dict[str, Any]:
+    options: Dict[str, Any] = {
+        # Version 2 of the protocol: simplest replies, known by every server.
+        "protocol": 2,
+        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+        "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "socket_read_size": 65536,
+    }
+    if kind is not client.UnixDomainSocketConnection:
+        options["socket_keepalive"] = True
+        options["socket_keepalive_options"] = _keepalive()
+    return options
+
+
+def _keepalive() -> Dict[int, int]:
+    """Ask after 30 s of silence, every 5 s, three times; where the platform lets one say so."""
+    wanted = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+    return {getattr(socket, name): value for name, value in wanted.items() if hasattr(socket, name)}
+
+
+def _without_password(url: str) -> str:
+    scheme, mark, rest = url.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2].partition('?')[0]}"
+
+
+class Outages:
+    """Says once that Redis is gone and once that it is back, however many connections notice."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._lock = threading.Lock()
+        self._down: Set[str] = set()
+        self._since = 0.0
+
+    def down(self, name: str, error: object, opened: Optional[float] = None) -> None:
+        """A connection that was opened at `opened` (`time.monotonic()`) broke; None: it could not be opened."""
+        with self._lock:
+            if opened is not None and opened < self._since:
+                return  # broken by an outage that was told already, noticed only now
+            first = not self._down
+            self._down.add(name)
+            if first:
+                self._since = time.monotonic()
+                log.warning("Redis at %s is gone: %s; trying again until it is back", self._address, error)
+
+    def up(self, name: str) -> None:
+        """A connection is open."""
+        with self._lock:
+            if name not in self._down:
+                return
+            self._down.discard(name)
+            if not self._down:
+                log.info("Redis at %s is back after %.1f s", self._address, time.monotonic() - self._since)
+
+
+class Backoff:
+    """Waits between tries: doubled each time up to a limit, half of each at random, so that many workers do not
+    come back in step."""
+
+    def __init__(self) -> None:
+        self._next = BACKOFF_FIRST_SECONDS
+
+    def seconds(self) -> float:
+        """The wait before the next try."""
+        current = self._next
+        self._next = min(current * 2, BACKOFF_LAST_SECONDS)
+        return random.uniform(current / 2, current)
+
+
+class Link:
+    """A connection that is opened again when it breaks. Used by one thread."""
+
+    def __init__(self, address: Address, name: str, clock: Clock, outages: Outages) -> None:
+        self.name = name
+        self._clock = clock
+        self._outages = outages
+        self._connection: Any = address.connection()
+        self._is_open = False
+        self._opened = 0.0
+        #: The server's id of this connection, for CLIENT UNBLOCK; None while it is closed.
+        self.client_id: Optional[int] = None
+        #: The server's version; (0, 0) where it may not be asked.
+        self.server_version: Tuple[int, int] = (0, 0)
+
+    def open(self) -> None:
+        """Connect unless connected; asks for the time, the connection's id and the server's version. One try.
+        Raises LinkLost."""
+        if self._is_open:
+            return
+        try:
+            self._connection.connect()
+            self._introduce()
+        except (RedisError, OSError) as error:
+            self.close()
+            self._outages.down(self.name, error)
+            raise LinkLost(str(error)) from error
+        self._is_open = True
+        self._opened = time.monotonic()
+        self._outages.up(self.name)
+
+    def open_until(self, give_up: Callable[[], bool], wait: Callable[[float], object]) -> bool:
+        """Connect, trying again until it works (True) or `give_up` says so (False). `wait` sleeps."""
+        backoff = Backoff()
+        while True:
+            try:
+                self.open()
+                return True
+            except LinkLost:
+                if give_up():
+                    return False
+                wait(backoff.seconds())
+
+    def _introduce(self) -> None:
+        """Ask what is good to know; a user who may not ask does without."""
+        asked = time.monotonic()
+        questions = pack(b"TIME") + pack(b"CLIENT", b"ID") + pack(b"INFO", b"server")
+        questions += pack(b"CLIENT", b"SETNAME", self.name.encode())
+        self._connection.send_packed_command([questions], check_health=False)
+        now = self._reply()
+        if isinstance(now, list):
+            self._clock.set(now, asked)
+        client_id, info, _named = self._reply(), self._reply(), self._reply()
+        self.client_id = client_id if isinstance(client_id, int) else None
+        self.server_version = _version(info) if isinstance(info, bytes) else (0, 0)
+
+    def write(self, data: bytes) -> None:
+        """Send packed commands in one write. Raises LinkLost; then nobody knows how much arrived."""
+        self.open()
+        try:
+            self._connection.send_packed_command([data], check_health=False)
+        except (RedisError, OSError) as error:
+            raise self._lost(error) from error
+
+    def read(self) -> Any:
+        """The next reply in order; an error reply is returned, not raised. Raises LinkLost."""
+        try:
+            return self._reply()
+        except (RedisError, OSError) as error:
+            raise self._lost(error) from error
+
+    def _reply(self) -> Any:
+        try:
+            return self._connection.read_response(disable_decoding=True)
+        except ResponseError as refusal:
+            return refusal
+
+    def ask(self, commands: List[bytes]) -> List[Any]:
+        """Send packed commands and read a reply for each. Raises LinkLost."""
+        self.write(b"".join(commands))
+        return [self.read() for _ in commands]
+
+    def _lost(self, error: BaseException) -> LinkLost:
+        self.close()
+        self._outages.down(self.name, error, self._opened)
+        return LinkLost(str(error))
+
+    def close(self) -> None:
+        """Disconnect; the next write connects again."""
+        self._is_open = False
+        self.client_id = None
+        try:
+            self._connection.disconnect()
+        except (RedisError, OSError):
+            # The connection was broken before; there is nothing left to close.
+            pass
+
+
+def _version(info: bytes) -> Tuple[int, int]:
+    for line in info.split(b"\r\n"):
+        if line.startswith(b"redis_version:"):
+            numbers = line[14:].split(b".")
+            if len(numbers) >= 2 and numbers[0].isdigit() and numbers[1].isdigit():
+                return int(numbers[0]), int(numbers[1])
+    return (0, 0)

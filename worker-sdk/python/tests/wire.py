@@ -1,0 +1,145 @@
+"""An answer as the front reads it, by the rules of protocol.md; the judge of everything the worker sends.
+
+Written from the text and held to the golden vectors, independent of the package's encoder.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+LIMIT_BYTES = 1024 * 1024
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+
+
+class Answer(NamedTuple):
+    id: str
+    status: int
+    headers: List[Tuple[str, str]]
+    n: int
+    more: bool
+    attempt: Optional[int]
+    body: bytes
+
+    def header(self, name: str) -> Optional[str]:
+        return next((value for known, value in self.headers if known == name), None)
+
+
+class Rejected(Exception):
+    def __init__(self, reason: str, request_id: Optional[str]) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.id = request_id
+
+
+class Ignored(Exception):
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def read_answer(message: bytes, limit: int = LIMIT_BYTES) -> Answer:
+    """Raises Rejected with the reason of the closed list, or Ignored."""
+    value, rest = _first_value(message)
+    if not isinstance(value, dict):
+        raise Rejected("not-object", None)
+    fields: Dict[str, Any] = {name: each for name, each in value.items() if each is not None}
+    request_id = fields.get("id")
+    readable = request_id if isinstance(request_id, str) and request_id else None
+    if len(message) > limit:
+        raise Rejected("too-large", readable)
+    if "kind" in fields:
+        if not isinstance(fields["kind"], str):
+            raise Rejected("bad-kind", readable)
+        raise Ignored(fields["kind"])
+    if request_id is None:
+        raise Rejected("no-id", None)
+    if readable is None:
+        raise Rejected("bad-id", None)
+    try:
+        return _fields(readable, fields, rest)
+    except ValueError as reason:
+        raise Rejected(str(reason), readable) from None
+
+
+def _first_value(message: bytes) -> Tuple[Any, bytes]:
+    for end in _ends(message):
+        try:
+            text = message[:end].decode("utf-8")
+            value, at = json.JSONDecoder(parse_constant=_no_constant).raw_decode(text)
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except (ValueError, RecursionError):
+            continue
+        return value, message[len(text[:at].encode("utf-8")) :]
+    raise Rejected("not-json", None)
+
+
+def _ends(message: bytes) -> List[int]:
+    """Where the JSON value may end at the latest: raw bytes behind it need not be UTF-8."""
+    return [len(message), *(at for at, byte in enumerate(message) if byte == 0x0A)]
+
+
+def _fields(request_id: str, fields: Dict[str, Any], rest: bytes) -> Answer:
+    status = _whole(fields, "status", 200, "bad-status")
+    if not 200 <= status <= 599:
+        raise ValueError("bad-status")
+    more = fields.get("more", False)
+    if not isinstance(more, bool):
+        raise ValueError("bad-more")
+    if more and "n" not in fields:
+        raise ValueError("bad-n")
+    n = _whole(fields, "n", 0, "bad-n")
+    attempt = _whole(fields, "attempt", 1, "bad-attempt") if "attempt" in fields else None
+    if attempt == 0:
+        raise ValueError("bad-attempt")
+    body = _body(fields, rest)
+    headers = _headers(fields.get("headers", {}))
+    if n == 0 and not more:
+        _check_length(headers, status, len(body))
+    return Answer(request_id, status, headers, n, more, attempt, body)
+
+
+def _whole(fields: Dict[str, Any], name: str, default: int, reason: str) -> int:
+    value = fields.get(name, default)
+    if type(value) is not int or value < 0:
+        raise ValueError(reason)
+    return value
+
+
+def _body(fields: Dict[str, Any], rest: bytes) -> bytes:
+    text = fields.get("body", "")
+    if not isinstance(text, str):
+        raise ValueError("bad-body")
+    if rest and rest[:1] != b"\n":
+        raise ValueError("trailing-bytes")
+    if text and rest[1:]:
+        raise ValueError("two-bodies")
+    return text.encode("utf-8") or rest[1:]
+
+
+def _headers(named: Any) -> List[Tuple[str, str]]:
+    if not isinstance(named, dict):
+        raise ValueError("bad-headers")
+    found = []
+    for name, value in named.items():
+        if not _TOKEN.fullmatch(name):
+            raise ValueError("bad-header-name")
+        for each in value if isinstance(value, list) else [value]:
+            if not isinstance(each, str) or not _VALUE.fullmatch(each):
+                raise ValueError("bad-header-value")
+            found.append((name.lower(), each))
+    return found
+
+
+def _check_length(headers: List[Tuple[str, str]], status: int, length: int) -> None:
+    for name, value in headers:
+        wrong = not re.fullmatch(r"[0-9]+", value) or (status != 304 and int(value) != length)
+        if name == "content-length" and wrong:
+            raise ValueError("content-length-mismatch")
