@@ -56,12 +56,12 @@ fn framing() -> Vec<Case> {
             head(&format!("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}")),
             // Read as chunked, and the connection is closed after it, so that nothing behind it is ever read as a
             // request (RFC 9112, section 6.1).
-            Served(&["200 POST /x "]),
+            ServedThenClosed(&["200 POST /x "]),
         ),
         case(
             "transfer-encoding and content-length",
             head(&format!("Transfer-Encoding: chunked\r\nContent-Length: 100\r\n\r\n0\r\n\r\n{smuggled}")),
-            Served(&["200 POST /x "]),
+            ServedThenClosed(&["200 POST /x "]),
         ),
         case(
             "two equal content-lengths",
