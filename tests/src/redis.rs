@@ -112,10 +112,16 @@ impl Redis {
         self.cmd(&["PUBSUB", "NUMSUB", channel]).list()[1].int()
     }
 
-    /// Ends every connection but the shared one; returns how many there were.
+    /// Ends every connection whose name begins with `start`, as fronts name theirs; returns how many there were.
     #[track_caller]
-    pub fn cut_connections(&mut self) -> i64 {
-        let normal = self.cmd(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).int();
-        normal + self.cmd(&["CLIENT", "KILL", "TYPE", "pubsub"]).int()
+    pub fn cut_clients_named(&self, start: &str) -> usize {
+        let mut own = self.connect();
+        let wanted = format!("name={start}");
+        let list = own.cmd(&["CLIENT", "LIST"]).text();
+        let field = |line: &str, start: &str| line.split(' ').find(|word| word.starts_with(start)).map(str::to_owned);
+        let ids = list.lines().filter(|line| field(line, &wanted).is_some()).filter_map(|line| field(line, "id="));
+        // One may have gone by itself since the list was made.
+        ids.filter(|id| own.try_cmd(&["CLIENT", "KILL", "ID", &id[3..]]).is_ok_and(|reply| reply == Value::Int(1)))
+            .count()
     }
 }

@@ -68,6 +68,7 @@ enum Then {
     Push(u64),
     Forget,
     Withdraw,
+    TakeBack(u64),
     Call(oneshot::Sender<BytesFrame>),
 }
 
@@ -135,6 +136,11 @@ impl Link {
     /// Like [`Link::forget`], for a command that gives the number of jobs it took out of a list.
     pub(crate) fn withdraw(&self, command: Command) {
         self.send(command, Then::Withdraw);
+    }
+
+    /// Like [`Link::withdraw`], and `token` is told.
+    pub(crate) fn take_back(&self, command: Command, token: u64) {
+        self.send(command, Then::TakeBack(token));
     }
 
     pub(crate) fn call(&self, command: Command) -> oneshot::Receiver<BytesFrame> {
@@ -212,7 +218,7 @@ impl State {
         let written = self.written;
         let fate = |e: Expect| match e.then {
             Then::Push(token) => Some((token, if e.end <= written { Pushed::Unknown } else { Pushed::Unwritten })),
-            Then::Forget | Then::Withdraw | Then::Call(_) => None,
+            Then::Forget | Then::Withdraw | Then::TakeBack(_) | Then::Call(_) => None,
         };
         let fates = self.expects.drain(..).filter_map(fate).collect();
         self.chunks.clear();
@@ -383,7 +389,10 @@ impl Inner {
                 Then::Push(token) => fates.push((token, fate_of(&frame))),
                 Then::Call(sender) => drop(sender.send(frame)),
                 Then::Forget => self.note_error(&frame),
-                Then::Withdraw => self.count_withdrawn(&frame),
+                Then::TakeBack(token) => fates.push((token, Pushed::TakenBack(self.count_withdrawn(&frame)))),
+                Then::Withdraw => {
+                    self.count_withdrawn(&frame);
+                }
             }
         }
         if let Some(at) = oldest {
@@ -393,11 +402,16 @@ impl Inner {
         Ok(())
     }
 
-    fn count_withdrawn(&self, frame: &BytesFrame) {
+    /// True where something was taken out of a list.
+    fn count_withdrawn(&self, frame: &BytesFrame) -> bool {
         match frame {
-            BytesFrame::Integer(removed) if *removed > 0 => self.shared.metrics.withdrawn.add(*removed as u64),
+            BytesFrame::Integer(removed) if *removed > 0 => {
+                self.shared.metrics.withdrawn.add(*removed as u64);
+                return true;
+            }
             other => self.note_error(other),
         }
+        false
     }
 
     fn note_error(&self, frame: &BytesFrame) {

@@ -63,6 +63,8 @@ pub enum Pushed {
     Unwritten,
     /// It left, and the connection broke before Redis said anything.
     Unknown,
+    /// What [`Broker::take_back`] came to: true, it is out of the list again; false, somebody has it.
+    TakenBack(bool),
 }
 
 /// Who is told what Redis says. Called from the reactor's own tasks, never from inside a call to [`Broker`].
@@ -154,6 +156,13 @@ impl Broker {
     pub fn push(&self, key: &[u8], payload: &Bytes, token: u64) -> Result<(), NotTaken> {
         let link = if payload.len() > BULK_BYTES { &self.bulk } else { &self.push };
         link.push(key, payload, token)
+    }
+
+    /// Takes a `payload` that was just pushed off the tail of the list `key` again; [`Sink::pushed`] tells `token`
+    /// whether it was still there. Without a connection nothing happens.
+    pub fn take_back(&self, key: &[u8], payload: &Bytes, token: u64) {
+        let link = if payload.len() > BULK_BYTES { &self.bulk } else { &self.push };
+        link.take_back(Command::new(&[b"LREM", key, b"-1", payload]), token);
     }
 
     /// Takes `payload` out of the list `key` again, looking from the head or the tail, if the list has at most

@@ -35,6 +35,8 @@ const TICK: Duration = Duration::from_millis(20);
 const MAX_ATTEMPTS: u32 = 3;
 /// An expired job is looked for from the head of its list, where it usually is, up to this depth.
 const EXPIRED_DEPTH: u64 = 10_000;
+/// After a queue was found full, requests for it are refused this long without asking Redis.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
 /// Bounds of `Retry-After`, in seconds.
 const RETRY_AFTER: (f64, f64) = (1.0, 60.0);
 
@@ -45,6 +47,9 @@ pub struct QueueState {
     /// Its list in Redis.
     pub key: String,
     answered: Cell<u64>,
+    /// As the last push found it.
+    depth: Cell<u64>,
+    full_until: Cell<Option<Instant>>,
     /// Answers per second, a moving average.
     rate: Cell<f64>,
 }
@@ -52,7 +57,14 @@ pub struct QueueState {
 impl QueueState {
     /// A queue with the list `key`.
     pub fn new(name: tempest_protocol::QueueName, key: String) -> Rc<Self> {
-        Rc::new(Self { name, key, answered: Cell::new(0), rate: Cell::new(0.0) })
+        Rc::new(Self {
+            name,
+            key,
+            answered: Cell::new(0),
+            depth: Cell::new(0),
+            full_until: Cell::new(None),
+            rate: Cell::new(0.0),
+        })
     }
 
     /// To be called once a second.
@@ -61,8 +73,17 @@ impl QueueState {
         self.rate.set(self.rate.get() * 0.7 + fresh * 0.3);
     }
 
-    fn retry_after(&self, depth: u64) -> Duration {
-        let seconds = depth as f64 / self.rate.get().max(0.01);
+    /// True for a moment after the queue was found full: then nothing is pushed to find out again.
+    fn is_full(&self) -> bool {
+        let full = self.full_until.get().is_some_and(|until| Instant::now() < until);
+        if !full {
+            self.full_until.set(None);
+        }
+        full
+    }
+
+    fn retry_after(&self) -> Duration {
+        let seconds = self.depth.get() as f64 / self.rate.get().max(0.01);
         Duration::from_secs_f64(seconds.clamp(RETRY_AFTER.0, RETRY_AFTER.1).ceil())
     }
 }
@@ -196,24 +217,31 @@ impl Dispatch {
                 Pushed::Refused(why) => self.refused(serial, why),
                 Pushed::Unwritten => self.push_again(serial, false),
                 Pushed::Unknown => self.unknown(serial),
+                Pushed::TakenBack(true) => self.queue_full(serial),
+                // A worker has it: the request waits for its answer like any other.
+                Pushed::TakenBack(false) => {}
             }
         }
     }
 
     fn queued(&self, serial: u64, depth: u64) {
         self.metrics.jobs_pushed.inc();
-        let over = depth > self.limits.queue_depth;
-        let full = {
-            let mut table = self.pending.borrow_mut();
-            let Some(pending) = table.get_mut(&serial) else { return };
-            pending.sent = Sent::Queued;
-            (over && !pending.begun()).then(|| (Rc::clone(&pending.queue), pending.job.clone()))
-        };
-        if let Some((queue, job)) = full {
-            self.broker.withdraw(queue.key.as_bytes(), &job, u64::MAX >> 1, false);
-            self.metrics.refused.inc(Refusal::QueueFull);
-            self.fail(serial, Failure::QueueFull(queue.retry_after(depth)));
+        let mut table = self.pending.borrow_mut();
+        let Some(pending) = table.get_mut(&serial) else { return };
+        pending.sent = Sent::Queued;
+        pending.queue.depth.set(depth);
+        // Refused only once it is certain that no worker has it.
+        if depth > self.limits.queue_depth && !pending.begun() {
+            self.broker.take_back(pending.queue.key.as_bytes(), &pending.job, serial);
         }
+    }
+
+    fn queue_full(&self, serial: u64) {
+        let queue = self.pending.borrow().get(&serial).map(|pending| Rc::clone(&pending.queue));
+        let Some(queue) = queue else { return };
+        queue.full_until.set(Some(Instant::now() + FULL_PAUSE));
+        self.metrics.refused.inc(Refusal::QueueFull);
+        self.fail(serial, Failure::QueueFull(queue.retry_after()));
     }
 
     fn refused(&self, serial: u64, why: String) {

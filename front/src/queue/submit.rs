@@ -56,6 +56,10 @@ impl Dispatch {
             self.metrics.refused.inc(Refusal::TooManyPending);
             return Err(Failure::Overload("too many requests are waiting"));
         }
+        if request.queue.is_full() {
+            self.metrics.refused.inc(Refusal::QueueFull);
+            return Err(Failure::QueueFull(request.queue.retry_after()));
+        }
         let job = self.encode(request, id);
         let inbox = Inbox::new();
         let mut pending = Pending::new(Rc::clone(request.queue), job, request.timeout, Rc::clone(&inbox));

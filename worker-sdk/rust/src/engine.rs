@@ -14,11 +14,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tempest_protocol::{Job, decode_job};
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::answer::{self, Answer};
-use crate::batch::Pace;
+use crate::batch::{BATCH_TIME, Pace};
 use crate::claim::{Claim, ClaimError};
 use crate::connection::Reply;
 use crate::execution::{Shared, execute};
@@ -96,6 +96,7 @@ impl Engine {
             if let Some(by) = self.state.stop_by.filter(|&by| self.is_over(by)) {
                 return by;
             }
+            let more_to_start = self.may_start() && !self.state.waiting.is_empty();
             let state = &mut self.state;
             let pause = state.claim_after.unwrap_or_else(Instant::now);
             tokio::select! {
@@ -106,6 +107,7 @@ impl Engine {
                 event = self.link.event() => self.on_link_events(event),
                 () = sleep_until(pause), if state.claim_after.is_some() => state.claim_after = None,
                 () = unblocked(&mut state.unblocking) => state.unblocking = None,
+                () = yield_now(), if more_to_start => {}
             }
             while let Some(ended) = self.state.running.try_join_next_with_id() {
                 self.on_ended(ended);
@@ -115,9 +117,12 @@ impl Engine {
 
     // ---- running jobs ----------------------------------------------------------------------------------------
 
+    /// Starts jobs for no longer than a batch should take: beyond that, the answers that are ready go first.
     fn start_waiting(&mut self, cx: &mut Context<'_>) {
-        let mut now = Instant::now();
-        while self.state.running.len() < self.limits.concurrency
+        let begun = Instant::now();
+        let mut now = begun;
+        while self.may_start()
+            && now - begun < BATCH_TIME
             && let Some(message) = self.state.waiting.pop_front()
         {
             let Some(job) = self.accept(&message, now) else { continue };
@@ -129,6 +134,10 @@ impl Engine {
             }
             now = then;
         }
+    }
+
+    fn may_start(&self) -> bool {
+        self.state.running.len() < self.limits.concurrency
     }
 
     /// Starts a job; true: it has run through at once.
