@@ -37,6 +37,8 @@ pub fn tempest_command(dir: &Path, args: &[&str]) -> Command {
         }
     }
     command.env("HOME", dir).env("TMPDIR", dir).env("XDG_RUNTIME_DIR", dir);
+    // On the usual port the workers of another test, which end a moment after their Redis, could take a job of this one.
+    command.env("TEMPEST_REDIS_PORT", "0");
     command
 }
 

@@ -10,7 +10,7 @@ use tempest_protocol::{Keys, QueueName};
 use super::section::Section;
 use super::value::{
     Kind, Read, Value, boolean, bytes, command, count, list, listen, listen_or_off, name, one_of, path, pattern,
-    prefix, queue, redis_url, string, time,
+    port, prefix, queue, redis_url, string, time,
 };
 use super::{
     AccessLog, ChannelRule, Channels, Config, Front, Limits, Listen, Log, LogFormat, Pattern, Redis, Worker, routes,
@@ -47,6 +47,7 @@ fn read_redis(mut section: Section<'_>, prefix: &str, base: &Path) -> Redis {
         stall: section.get("stall", time(TICK), Duration::from_secs(1)),
         patience: section.get("patience", time(Duration::ZERO), Duration::from_millis(50)),
         server: section.optional("server", path),
+        port: section.optional("port", port),
         dir: section.optional("dir", path).map(|dir| base.join(dir)),
     };
     section.finish();

@@ -62,6 +62,8 @@ pub struct Redis {
     pub patience: Duration,
     /// The executable of the private Redis: a name, or a path relative to the configuration; None: one on PATH.
     pub server: Option<PathBuf>,
+    /// The port of the private Redis on 127.0.0.1, 0 for any free one; None: 6379 if it is free, else 1379 and up.
+    pub port: Option<u16>,
     /// Where the private Redis keeps its data; None: a folder of the user's for this configuration.
     pub dir: Option<PathBuf>,
 }

@@ -81,6 +81,14 @@ pub const ALL: &[Setting] = &[
         help: "The server that up starts where no URL is given",
         repeats: false,
     },
+    Setting {
+        flag: "redis-port",
+        key: "redis.port",
+        value: "PORT",
+        default: "6379 if it is free, else 1379 or the next",
+        help: "The port of that server on 127.0.0.1; 0 takes a free one",
+        repeats: false,
+    },
     PREFIX,
     Setting {
         flag: "public-channels",
@@ -161,6 +169,6 @@ mod tests {
         let flags: HashSet<_> = ALL.iter().map(|setting| setting.flag).collect();
         let keys: HashSet<_> = ALL.iter().map(|setting| setting.key).collect();
         assert_eq!((flags.len(), keys.len()), (ALL.len(), ALL.len()));
-        assert_eq!(ALL[6].env(), "TEMPEST_PUBLIC_CHANNELS");
+        assert_eq!(ALL[7].env(), "TEMPEST_PUBLIC_CHANNELS");
     }
 }

@@ -76,6 +76,7 @@ fn reads_every_setting() {
     );
     assert_eq!(config.redis.dir.as_deref(), Some(Path::new("/base/data")));
     assert_eq!(config.redis.server.as_deref(), Some(Path::new("bin/redis")));
+    assert_eq!(config.redis.port, Some(7000));
     assert_eq!((config.redis.stall, config.redis.patience), (Duration::from_secs(2), Duration::ZERO));
     assert_eq!((config.front.listen.len(), &config.front.admin, config.front.reactors), (2, &None, 4));
     assert_eq!((config.limits.head_bytes, config.limits.queue_depth), (32 * 1024, 5));

@@ -128,6 +128,12 @@ pub(super) fn count(bounds: RangeInclusive<usize>) -> impl Fn(&Value<'_>) -> Rea
     }
 }
 
+/// A port; 0 takes a free one.
+pub(super) fn port(value: &Value<'_>) -> Read<u16> {
+    let port = number(value).and_then(|n| u16::try_from(n).ok());
+    port.ok_or_else(|| value.wrong("a port from 1 to 65535, or 0 for any free one"))
+}
+
 /// Bytes, at least `least`: `64KiB`, `1MiB` or a plain number.
 pub(super) fn bytes(least: usize) -> impl Fn(&Value<'_>) -> Read<usize> {
     move |value| {

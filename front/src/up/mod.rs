@@ -193,7 +193,7 @@ fn settings(loaded: &Loaded, place: &Place) -> Result<Settings, UpError> {
         server: find_server(config.redis.server.as_deref(), &config.base)?,
         dir: config.redis.dir.clone().unwrap_or_else(home),
         socket: place.socket(),
-        ports: PrivateRedis::usual_ports(),
+        port: config.redis.port,
         verbose: config.log.level.contains("debug") || config.log.level.contains("trace"),
         lines: redis_lines(),
         events: Box::new(redis_event),

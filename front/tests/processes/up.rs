@@ -64,6 +64,7 @@ impl Up {
         let mut process = tempest(folder)
             .arg("up")
             .env("TEMPEST_REDIS_SERVER", redis)
+            .env("TEMPEST_REDIS_PORT", "0")
             .env("TEMPEST_LOG_LEVEL", "debug")
             .stderr(Stdio::piped())
             .spawn()

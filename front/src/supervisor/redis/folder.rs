@@ -10,8 +10,12 @@ use super::StartError;
 
 /// What the supervisor locks; it holds its process id.
 const LOCK: &str = "up.lock";
-/// How long the lock is tried for.
+/// What the server locks for as long as it lives.
+pub(super) const SERVER_LOCK: &str = "redis.lock";
+/// How long the supervisor's lock is tried for.
 const LOCK_TIME: Duration = Duration::from_millis(500);
+/// How long a server is waited for that its guard is just ending.
+const SERVER_TIME: Duration = Duration::from_secs(10);
 /// Time between two tries.
 const LOCK_RETRY: Duration = Duration::from_millis(10);
 
@@ -31,22 +35,25 @@ fn hash(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Makes the folder and locks it against a second supervisor; the lock lasts as long as the file is open.
+/// Makes the folder, locks it against a second supervisor, and waits for the last one's server, which still has its
+/// port. The lock lasts as long as the file is open.
 pub(super) async fn prepare(dir: &Path) -> Result<File, StartError> {
     let unusable = |error| StartError::Folder { path: dir.to_owned(), error };
     make(dir).map_err(unusable)?;
-    let mut file =
-        File::options().create(true).truncate(false).read(true).write(true).open(dir.join(LOCK)).map_err(unusable)?;
-    if !lock(&file).await.map_err(unusable)? {
+    let mut file = open(&dir.join(LOCK)).map_err(unusable)?;
+    if !lock(&file, LOCK_TIME).await.map_err(unusable)? {
         return Err(StartError::InUse { path: dir.to_owned(), holder: holder(&mut file) });
     }
     sign(&mut file).map_err(unusable)?;
+    // Where it is not gone in time, the new server says so: it takes this lock itself.
+    let server = open(&dir.join(SERVER_LOCK)).map_err(unusable)?;
+    lock(&server, SERVER_TIME).await.map_err(unusable)?;
     Ok(file)
 }
 
 /// False: somebody else holds it, and not just for the moment that a dying process takes.
-async fn lock(file: &File) -> io::Result<bool> {
-    let deadline = Instant::now() + LOCK_TIME;
+async fn lock(file: &File, time: Duration) -> io::Result<bool> {
+    let deadline = Instant::now() + time;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(true),
@@ -55,6 +62,10 @@ async fn lock(file: &File) -> io::Result<bool> {
             Err(TryLockError::WouldBlock) => tokio::time::sleep(LOCK_RETRY).await,
         }
     }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    File::options().create(true).truncate(false).read(true).write(true).open(path)
 }
 
 fn make(dir: &Path) -> io::Result<()> {

@@ -42,8 +42,8 @@ pub struct Settings {
     pub dir: PathBuf,
     /// Its unix socket: shorter than 100 bytes, in a folder only this user can enter.
     pub socket: PathBuf,
-    /// Ports to try, in order.
-    pub ports: Vec<u16>,
+    /// Its port; 0: any free one; None: the usual one, so that plain `redis-cli` finds it, or the first free of others.
+    pub port: Option<u16>,
     /// All that the server says is passed on, not only its warnings.
     pub verbose: bool,
     /// Takes what the server says.
@@ -74,8 +74,8 @@ pub enum StartError {
         holder: String,
     },
     /// No port is left.
-    #[error("no free port for Redis: 6379 and 1379 to {} are all taken", port::LAST)]
-    NoPort,
+    #[error("no free port for Redis: {0} taken; set `port` under [redis] to another, or to 0 for any free one")]
+    NoPort(String),
     /// The server did not start.
     #[error("{} {exit}. Its last words:\n{words}", server.display())]
     Refused {
@@ -107,10 +107,11 @@ pub struct PrivateRedis {
 
 impl PrivateRedis {
     /// Starts the server and waits until it has loaded its data.
-    pub async fn start(mut settings: Settings) -> Result<Self, StartError> {
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let lock = folder::prepare(&settings.dir).await?;
         let journal = Arc::new(Journal::new(Arc::clone(&settings.lines), settings.verbose));
-        for port in std::mem::take(&mut settings.ports) {
+        let ports = port::candidates(settings.port);
+        for &port in &ports {
             if !port::is_free(port) {
                 continue;
             }
@@ -119,12 +120,11 @@ impl PrivateRedis {
                 return Ok(Self { port, socket, keeper: keep(settings, journal, port, child), _lock: lock });
             }
         }
-        Err(StartError::NoPort)
-    }
-
-    /// The ports that are tried unless told otherwise: the usual one, so that plain `redis-cli` works, then others.
-    pub fn usual_ports() -> Vec<u16> {
-        port::usual()
+        Err(StartError::NoPort(match ports[..] {
+            [] => "all are".to_owned(),
+            [one] => format!("{one} is"),
+            [first, ref others @ ..] => format!("{first} and {} others are", others.len()),
+        }))
     }
 
     /// Where it listens, on 127.0.0.1.

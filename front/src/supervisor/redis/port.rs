@@ -7,11 +7,24 @@ const USUAL: u16 = 6379;
 /// The first of the others.
 const FIRST: u16 = 1379;
 /// The last of the others.
-pub(super) const LAST: u16 = 1478;
+const LAST: u16 = 1478;
 
-/// The ports to try, in order.
-pub(super) fn usual() -> Vec<u16> {
-    std::iter::once(USUAL).chain(FIRST..=LAST).collect()
+/// Free ports tried where any will do; somebody else may be quicker to take one.
+const ANY: usize = 5;
+
+/// The ports to try, in order, where `wanted` is configured: 0 is any free one, None the usual one and then others.
+pub(super) fn candidates(wanted: Option<u16>) -> Vec<u16> {
+    match wanted {
+        None => std::iter::once(USUAL).chain(FIRST..=LAST).collect(),
+        Some(0) => any(),
+        Some(port) => vec![port],
+    }
+}
+
+fn any() -> Vec<u16> {
+    // Held all at once, so that they differ.
+    let held: Vec<_> = (0..ANY).filter_map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()).collect();
+    held.iter().filter_map(|listener| Some(listener.local_addr().ok()?.port())).collect()
 }
 
 /// True where nobody listens on loopback at `port`. Somebody may be quicker; the server's own words say so then.
@@ -24,6 +37,13 @@ pub(super) fn is_free(port: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_usual_port_comes_first_and_a_configured_one_alone() {
+        assert_eq!(candidates(None)[..3], [6379, 1379, 1380]);
+        assert_eq!(candidates(Some(7000)), [7000]);
+        assert!(candidates(Some(0)).iter().all(|port| *port != 0));
+    }
 
     #[test]
     fn a_port_with_a_listener_is_not_free() {

@@ -7,11 +7,10 @@ use std::time::Duration;
 use super::super::child::Program;
 use super::super::which::which;
 use super::Settings;
+use super::folder::SERVER_LOCK;
 
 /// What is looked for on PATH, in this order; they do the same here.
 const NAMES: [&str; 2] = ["redis-server", "valkey-server"];
-/// What the server locks for as long as it lives.
-const LOCK: &str = "redis.lock";
 
 /// No server was found; the text says how to get one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,7 +68,7 @@ pub(super) fn program(settings: &Settings, port: u16, grace: Duration) -> Progra
         env: Vec::new(),
         dir: Some(settings.dir.clone()),
         grace,
-        lock: Some(settings.dir.join(LOCK)),
+        lock: Some(settings.dir.join(SERVER_LOCK)),
         guard: settings.guard.clone(),
     }
 }
