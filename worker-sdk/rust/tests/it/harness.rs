@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use rustix::process::Pid;
 use serde_json::{Value, json};
 use tempest_protocol::{Decoded, MAX_ANSWER_BYTES, decode_answer};
 use tempest_worker::connection::{Connection, Reply};
@@ -74,6 +75,10 @@ impl Redis {
             child.kill().expect("a living server");
             child.wait().expect("an ended server");
         }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(self.child.as_ref().expect("a running server"))
     }
 
     pub(crate) fn url(&self) -> String {

@@ -1,5 +1,6 @@
 //! Redis goes away and comes back.
 
+use rustix::process::kill_process;
 use serde_json::Value;
 use tempest_worker::{App, Bytes, Request, Response};
 use tokio::sync::mpsc;
@@ -45,6 +46,30 @@ async fn answers_are_delivered_after_a_restart() {
     front.push(&get("r-3", "/"), b"").await;
     assert_eq!(front.answer().await.text(), "r-3");
     front.record(|record| record["done"] == 4).await;
+    worker.stopped().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_redis_never_read_is_sent_again() {
+    let mut redis = Redis::start();
+    let mut front = redis.front().await;
+    let (pid, written) = (redis.pid(), Signal::default());
+    let stopped = written.clone();
+    let handler = move |_| {
+        // From here on Redis reads nothing: the answer gets as far as its socket.
+        kill_process(pid, rustix::process::Signal::STOP).expect("a running server");
+        stopped.give();
+        async { "here" }
+    };
+    let worker = Worker::start(&redis, App::new().fallback(handler));
+    front.push(&get("r-1", "/"), b"").await;
+    written.given().await;
+    // The worker is on this thread: it writes before this goes on.
+    tokio::task::yield_now().await;
+    redis.kill();
+    redis.restart();
+    let mut front = redis.front().await;
+    assert_eq!(front.answer().await.text(), "here");
     worker.stopped().await;
 }
 
