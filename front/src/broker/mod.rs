@@ -3,8 +3,9 @@
 //! Three ways, by what they must do. The hot ways, pushing jobs and reading answers, are small pipelined
 //! connections of our own ([`link`], [`answers`]): a batch a turn, acknowledgements matched in order, and the exact
 //! knowledge of what was written when a connection breaks, which decides between «safe to refuse» and «unknown».
-//! Subscriptions ([`subscriptions`]) and control from the command line ([`control`]) go through fred; no other
-//! module names it. This folder must not know HTTP, what a job means, or who waits for an answer.
+//! Subscriptions ([`subscriptions`]) go through fred; no other module names it. The command line and the supervisor
+//! ask over a plain connection ([`control`]). This folder must not know HTTP, what a job means, or who waits for an
+//! answer.
 
 mod answers;
 pub mod control;

@@ -9,8 +9,8 @@ use tempest_protocol::{Keys, QueueName};
 
 use super::section::Section;
 use super::value::{
-    Kind, Read, Value, boolean, bytes, command, count, list, listen, listen_or_off, name, one_of, path, pattern,
-    port, prefix, queue, redis_url, string, time,
+    Kind, Read, Value, boolean, bytes, command, count, list, listen, listen_or_off, name, one_of, path, pattern, port,
+    prefix, queue, redis_url, string, time,
 };
 use super::{
     AccessLog, ChannelRule, Channels, Config, Front, Limits, Listen, Log, LogFormat, Pattern, Redis, Worker, routes,
