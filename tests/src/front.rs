@@ -20,7 +20,7 @@ pub struct Front {
     /// The process.
     pub process: Process,
     http: SocketAddr,
-    admin: Option<SocketAddr>,
+    admin: SocketAddr,
 }
 
 impl Front {
@@ -40,18 +40,10 @@ impl Front {
         file
     }
 
-    /// Takes a front that is about to log its addresses.
+    /// Takes a `tempest front` or `tempest up` that is about to log its addresses.
     pub fn listening(process: Process) -> Self {
-        let http = process.log.wait("the address", |line| logged(line, "listening", "http"));
-        let admin = process.log.wait("the admin address", |line| logged(line, "listening for operators", "admin"));
-        Self { process, http, admin: Some(admin) }
-    }
-
-    /// Takes a `tempest up` that is about to log its addresses: one line once everything runs.
-    pub fn ready(process: Process) -> Self {
-        let (http, admin) = process.log.wait("the line that says it runs", |line| {
-            Some((logged(line, "ready", "http")?, logged(line, "ready", "admin")))
-        });
+        let http = process.log.wait("the address", |line| logged(line, "http"));
+        let admin = process.log.wait("the admin address", |line| logged(line, "admin"));
         Self { process, http, admin }
     }
 
@@ -72,9 +64,8 @@ impl Front {
     }
 
     /// Where operators connect.
-    #[track_caller]
     pub fn admin_address(&self) -> SocketAddr {
-        self.admin.expect("this run has an admin listener")
+        self.admin
     }
 
     /// A new connection.
@@ -115,11 +106,10 @@ impl Front {
     }
 }
 
-/// The first address in a field of a log line with this message.
-fn logged(line: &str, message: &str, field: &str) -> Option<SocketAddr> {
+/// The first address in a field of a log line. The field decides, not the message, which differs between commands.
+fn logged(line: &str, field: &str) -> Option<SocketAddr> {
     let entry: Json = serde_json::from_str(line).ok()?;
-    let text = entry[field].as_str().filter(|_| entry["message"] == message)?;
-    text.split([',', ' ']).find_map(|one| one.trim_start_matches("http://").parse().ok())
+    entry[field].as_str()?.split(',').find_map(|one| one.parse().ok())
 }
 
 /// The values of one scrape.

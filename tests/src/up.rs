@@ -55,7 +55,7 @@ impl Up {
         }
         all.extend(args);
         let process = Process::start("up", &mark, tempest_command(&dir, &all));
-        let up = Self { front: Front::ready(process), dir, mark };
+        let up = Self { front: Front::listening(process), dir, mark };
         wait_until("the front to register", || up.redis().cmd(&["ZCARD", "tempest:@fronts"]).int() > 0);
         up
     }
@@ -80,7 +80,7 @@ impl Up {
     pub fn redis_port(&self) -> u16 {
         self.front.process.log.wait("the address of Redis", |line| {
             let entry: serde_json::Value = serde_json::from_str(line).ok()?;
-            let url = entry["redis"].as_str().filter(|_| entry["message"] == "ready")?;
+            let url = entry["redis"].as_str().filter(|_| entry["http"].is_string())?;
             url.trim_end_matches("/0").rsplit_once(':')?.1.parse().ok()
         })
     }
