@@ -1,11 +1,9 @@
 //! What a measurement needs: a Redis, a front in its release build, workers; and how all of it ends.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tempest_tests::{Process, World, repository, target_folder};
+use tempest_tests::World;
 
 /// A front and a Redis of a measurement's own.
 #[derive(Debug)]
@@ -33,33 +31,13 @@ impl Stage {
 
     /// Starts the hello worker of an SDK.
     pub(crate) fn worker(&mut self, language: &str) {
-        let mut command = match language {
-            "rust" => Command::new(example()),
-            _ => python(),
-        };
-        command.env("REDIS_URL", self.world.redis.url()).env("TEMPEST_QUEUE", "tempest:web");
-        let process = Process::start(language, self.world.mark(), command);
-        self.world.adopt(process);
+        self.world.sdk_worker(language);
     }
 
     /// Ends all of it and asserts that nothing is left.
     pub(crate) fn end(self) {
         self.world.finish();
     }
-}
-
-fn example() -> PathBuf {
-    let program = target_folder().join("release/examples/hello");
-    assert!(program.exists(), "no {}: cargo build --release -p tempest-worker --example hello", program.display());
-    program
-}
-
-fn python() -> Command {
-    let program = target_folder().join("python/bin/python");
-    assert!(program.exists(), "no {}: a virtual environment with worker-sdk/python installed", program.display());
-    let mut command = Command::new(program);
-    command.args(["-m", "tempest_worker", "hello:app"]).current_dir(repository().join("tests/load"));
-    command
 }
 
 /// Raises the soft limit on open files to the hard one, but not above `most`.

@@ -37,13 +37,33 @@ pub fn tempest_binary() -> &'static Path {
 }
 
 fn build() -> PathBuf {
-    let folder = profile_folder();
+    cargo_build(&["-p", "tempest", "--bin", "tempest"]);
+    profile_folder().join("tempest")
+}
+
+/// The hello worker of the Rust SDK, of our own build profile, brought up to date once a process.
+pub fn rust_worker() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        cargo_build(&["-p", "tempest-worker", "--example", "hello"]);
+        profile_folder().join("examples/hello")
+    })
+}
+
+/// The interpreter of the virtual environment in which the Python SDK is installed; `./dev test` and `./dev load` make
+/// it.
+pub fn python_with_sdk() -> PathBuf {
+    let program = target_folder().join("python/bin/python");
+    assert!(program.exists(), "no {}: ./dev test makes it, with worker-sdk/python in it", program.display());
+    program
+}
+
+fn cargo_build(what: &[&str]) {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--quiet", "-p", "tempest", "--bin", "tempest", "--target-dir"]).arg(target_folder());
-    if folder.ends_with("release") {
+    command.args(["build", "--quiet"]).args(what).arg("--target-dir").arg(target_folder());
+    if profile_folder().ends_with("release") {
         command.arg("--release");
     }
     let status = command.current_dir(repository()).status().expect("cargo starts");
-    assert!(status.success(), "cargo build -p tempest failed");
-    folder.join("tempest")
+    assert!(status.success(), "cargo build {what:?} failed");
 }

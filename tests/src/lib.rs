@@ -20,7 +20,7 @@ mod worker;
 mod world;
 
 pub use base64::decode_base64;
-pub use binary::{repository, target_folder, tempest_binary};
+pub use binary::{python_with_sdk, repository, rust_worker, target_folder, tempest_binary};
 pub use command::{Ran, tempest, tempest_command};
 pub use front::{Front, Metrics};
 pub use http::{Chunk, Http, Response};
@@ -32,5 +32,5 @@ pub use rustix::process::Signal;
 pub use sse::{Event, Item, Sse};
 pub use up::Up;
 pub use wait::{PATIENCE, wait_until, within};
-pub use worker::{Job, RAW_LANGUAGES, Reply, TestWorker, prepare_raw_workers, raw_worker};
+pub use worker::{Job, RAW_LANGUAGES, Reply, TestWorker, prepare_raw_workers, raw_worker, sdk_worker};
 pub use world::{World, WorldBuilder, assert_no_process, scratch};

@@ -3,6 +3,7 @@
 //! The one in this process is a real client of the real Redis; only what it answers is up to the test.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::io;
 use std::ops::Index;
 use std::path::Path;
@@ -13,7 +14,7 @@ use std::thread::JoinHandle;
 
 use serde_json::{Value as Json, json};
 
-use crate::binary::repository;
+use crate::binary::{python_with_sdk, repository, rust_worker};
 use crate::process::Process;
 use crate::redis::Redis;
 use crate::resp::{Closer, Resp, Value};
@@ -29,6 +30,32 @@ pub fn raw_worker(language: &str, queue_key: &str, redis: &Redis, mark: &str) ->
     command.env("REDIS_URL", redis.url()).env("TEMPEST_QUEUE", queue_key);
     Process::start(language, mark, command)
 }
+
+/// Starts the hello worker of an SDK on a queue's list: `rust` or `python`. It runs in the folder of a test.
+pub fn sdk_worker(language: &str, queue_key: &str, redis: &Redis, dir: &Path, mark: &str) -> Process {
+    let mut command = match language {
+        "rust" => Command::new(rust_worker()),
+        _ => {
+            fs::write(dir.join("hello.py"), PYTHON_HELLO).expect("the folder of a test is writable");
+            let mut command = Command::new(python_with_sdk());
+            command.args(["-m", "tempest_worker", "hello:app"]);
+            command
+        }
+    };
+    command.current_dir(dir).env("REDIS_URL", redis.url()).env("TEMPEST_QUEUE", queue_key);
+    Process::start(language, mark, command)
+}
+
+const PYTHON_HELLO: &str = r#"
+from tempest_worker import App, Response
+
+app = App()
+
+
+@app.handler
+def hello(request):
+    return Response(f"hello from python, {request.method} {request.path}\n", headers={"x-worker": "python"})
+"#;
 
 /// A job as it was taken from the list.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use crate::http::{Http, close_ours, ours_open};
 use crate::process::{GOING, Process, kill, processes_of};
 use crate::redis::Redis;
 use crate::wait::{wait_until, within};
-use crate::worker::{Job, Reply, TestWorker, prepare_raw_workers, raw_worker};
+use crate::worker::{Job, Reply, TestWorker, prepare_raw_workers, raw_worker, sdk_worker};
 
 /// A new folder of a test's own and the mark its processes carry. The folder's path is short, as unix sockets need.
 pub fn scratch() -> (PathBuf, String) {
@@ -122,6 +122,11 @@ impl World {
     pub fn raw_worker(&mut self, language: &str) -> &mut Process {
         prepare_raw_workers();
         self.adopt(raw_worker(language, "tempest:web", &self.redis, &self.mark))
+    }
+
+    /// Starts the hello worker of an SDK on queue `web`; it ends with the world.
+    pub fn sdk_worker(&mut self, language: &str) -> &mut Process {
+        self.adopt(sdk_worker(language, "tempest:web", &self.redis, &self.dir, &self.mark))
     }
 
     /// Ends a process with the world.

@@ -66,3 +66,26 @@ fn a_reader_of_answers_takes_what_comes_in_any_order() {
     }
     world.finish();
 }
+
+#[test]
+fn two_fronts_on_one_redis_get_their_own_answers() {
+    let mut world = World::start();
+    let config = format!(
+        "redis.url = \"{}\"\nfront.listen = [\"127.0.0.1:0\"]\nfront.admin = \"127.0.0.1:0\"\n",
+        world.redis.url()
+    );
+    let mut other = tempest_tests::Front::start(&world.dir().join("other"), world.mark(), &config);
+    other.wait_ready();
+    for _ in 0..2 {
+        world.worker(|job| vec![job.answer(json!({"status": 200}), &job.body)]);
+    }
+    let addresses = [world.front.address(), other.address()];
+    let threads: Vec<_> =
+        (0..8).map(|client| thread::spawn(move || echoes(addresses[client % 2], client, 30))).collect();
+    for thread in threads {
+        thread.join().expect("every request was answered by its own text");
+    }
+    assert_eq!(world.redis.cmd(&["ZCARD", "tempest:@fronts"]).int(), 2);
+    assert!(other.terminate().success());
+    world.finish();
+}
