@@ -3,11 +3,11 @@
 use std::fs;
 
 use serde_json::Value;
-use tempest_tests::{World, free_port, scratch, tempest};
+use tempest_tests::{Folder, World, free_port, tempest};
 
 #[test]
 fn help_names_every_command_and_shows_examples() {
-    let (dir, _) = scratch();
+    let dir = Folder::new();
     let help = tempest(&dir, &["--help"], &[], "").ok();
     for word in ["up", "front", "publish", "status", "config", "Examples"] {
         assert!(help.contains(word), "{word} in {help}");
@@ -46,7 +46,7 @@ processes = 2
 
 #[test]
 fn every_fault_of_a_configuration_is_reported_at_once_with_its_place() {
-    let (dir, _) = scratch();
+    let dir = Folder::new();
     fs::write(dir.join("bad.toml"), FAULTY).expect("a file");
     let places = [
         "bad.toml:2",
@@ -73,7 +73,7 @@ fn every_fault_of_a_configuration_is_reported_at_once_with_its_place() {
 
 #[test]
 fn faults_of_flags_and_variables_name_them() {
-    let (dir, _) = scratch();
+    let dir = Folder::new();
     let ran = tempest(
         &dir,
         &["front", "--listen", "nowhere"],
@@ -88,7 +88,7 @@ fn faults_of_flags_and_variables_name_them() {
 
 #[test]
 fn a_good_configuration_passes_the_check() {
-    let (dir, _) = scratch();
+    let dir = Folder::new();
     fs::write(dir.join("tempest.toml"), "[front]\nlisten = [\"127.0.0.1:0\"]\n").expect("a file");
     assert_eq!(tempest(&dir, &["config", "check"], &[], "").code, 0);
     let missing = tempest(&dir, &["config", "check", "missing.toml"], &[], "");
@@ -124,7 +124,7 @@ fn publish_reaches_a_stream_and_nothing_in_it_is_read_as_a_command() {
 
 #[test]
 fn publish_without_redis_says_what_to_do() {
-    let (dir, _) = scratch();
+    let dir = Folder::new();
     let url = format!("redis://127.0.0.1:{}", free_port());
     let ran = tempest(&dir, &["publish", "news", "x", "--redis", &url], &[], "");
     assert_eq!(ran.code, 1, "{ran:?}");

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use tempest_tests::{prepare_raw_workers, repository, scratch, tempest};
+use tempest_tests::{Folder, prepare_raw_workers, repository, tempest};
 
 fn examples() -> Vec<PathBuf> {
     let entries = fs::read_dir(repository().join("examples")).expect("there are examples").flatten();
@@ -28,7 +28,7 @@ fn each_has_a_readme_whose_links_lead_somewhere() {
 
 #[test]
 fn each_configuration_is_without_fault() {
-    let (dir, _) = scratch();
+    let dir = Folder::new();
     let mut checked = 0;
     for file in examples().iter().map(|folder| folder.join("tempest.toml")).filter(|file| file.exists()) {
         tempest(&dir, &["config", "check", file.to_str().expect("text")], &[], "").ok();

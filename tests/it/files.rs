@@ -1,13 +1,13 @@
 //! Static folders: types, validators, ranges of what is and is not served.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tempest_tests::{Response, World, scratch};
+use tempest_tests::{Folder, Response, World};
 
 /// A folder with some files, and beside it one that must never be served.
-fn folder() -> std::path::PathBuf {
-    let (dir, _) = scratch();
+fn folder() -> (Folder, PathBuf) {
+    let dir = Folder::new();
     let public = dir.join("public");
     fs::create_dir_all(public.join("sub/empty")).expect("a folder");
     for (name, text) in [
@@ -24,7 +24,7 @@ fn folder() -> std::path::PathBuf {
     }
     fs::write(dir.join("secret.txt"), "secret").expect("a file");
     std::os::unix::fs::symlink(dir.join("secret.txt"), public.join("link.txt")).expect("a link");
-    public
+    (dir, public)
 }
 
 fn serving(public: &Path) -> World {
@@ -40,7 +40,7 @@ fn ask(world: &World, method: &str, target: &str, headers: &[&str]) -> Response 
 
 #[test]
 fn files_come_with_their_type_and_a_validator() {
-    let public = folder();
+    let (_dir, public) = folder();
     let world = serving(&public);
     for (target, kind, text) in [
         ("/", "text/html", "<h1>page</h1>"),
@@ -68,7 +68,7 @@ fn files_come_with_their_type_and_a_validator() {
 
 #[test]
 fn a_changed_file_has_another_validator() {
-    let public = folder();
+    let (_dir, public) = folder();
     let world = serving(&public);
     let before = ask(&world, "GET", "/app.js", &[]).header("etag").expect("a validator").to_owned();
     fs::write(public.join("app.js"), "changed").expect("a file");
@@ -79,7 +79,7 @@ fn a_changed_file_has_another_validator() {
 
 #[test]
 fn nothing_outside_and_no_listing_is_served() {
-    let public = folder();
+    let (_dir, public) = folder();
     let world = serving(&public);
     for target in [
         "/missing",
@@ -109,7 +109,7 @@ fn nothing_outside_and_no_listing_is_served() {
 
 #[test]
 fn other_methods_are_refused() {
-    let public = folder();
+    let (_dir, public) = folder();
     let world = serving(&public);
     for method in ["POST", "PUT", "DELETE"] {
         let response = ask(&world, method, "/index.html", &[]);
@@ -121,7 +121,7 @@ fn other_methods_are_refused() {
 
 #[test]
 fn a_large_file_arrives_whole() {
-    let public = folder();
+    let (_dir, public) = folder();
     let bytes: Vec<u8> = (0..=255).cycle().take(5_000_000).collect();
     fs::write(public.join("large.bin"), &bytes).expect("a file");
     let world = serving(&public);

@@ -33,4 +33,4 @@ pub use sse::{Event, Item, Sse};
 pub use up::Up;
 pub use wait::{PATIENCE, wait_until, within};
 pub use worker::{Job, RAW_LANGUAGES, Reply, TestWorker, prepare_raw_workers, raw_worker, sdk_worker};
-pub use world::{World, WorldBuilder, assert_no_process, scratch};
+pub use world::{Folder, World, WorldBuilder, assert_no_process, scratch};

@@ -130,6 +130,7 @@ impl Process {
                 command.env_remove(&key);
             }
         }
+        let mut command = dying_with_us(&command);
         command.env(MARK, mark).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name} ({command:?}): {error}"));
@@ -215,6 +216,22 @@ impl Drop for Process {
             let _ = std::io::Write::write_all(&mut std::io::stderr(), (text.join("\n") + "\n").as_bytes());
         }
     }
+}
+
+/// The same command, ended by the kernel when the test's thread is gone: a killed test run must leave nothing either.
+fn dying_with_us(command: &Command) -> Command {
+    let mut wrapped = Command::new("setpriv");
+    wrapped.args(["--pdeathsig", "KILL", "--"]).arg(command.get_program()).args(command.get_args());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(key, value),
+            None => wrapped.env_remove(key),
+        };
+    }
+    if let Some(dir) = command.get_current_dir() {
+        wrapped.current_dir(dir);
+    }
+    wrapped
 }
 
 /// Sends a signal to a process by its id; one that has ended is no error.

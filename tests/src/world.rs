@@ -23,6 +23,34 @@ pub fn scratch() -> (PathBuf, String) {
     (dir, mark)
 }
 
+/// A folder of a test that needs no world; removed at its end unless the test fails.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new one.
+    #[allow(clippy::new_without_default, reason = "making a folder is no default")]
+    pub fn new() -> Self {
+        Self(scratch().0)
+    }
+}
+
+impl std::ops::Deref for Folder {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
 /// Settings of a world; begins with [`World::builder`].
 #[derive(Debug, Default)]
 pub struct WorldBuilder {
