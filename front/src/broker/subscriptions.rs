@@ -133,6 +133,7 @@ impl Subscriptions {
         match timeout(REPLY_TIME, work).await {
             Ok(Ok(_)) if self.0.epoch.get() == epoch => {
                 self.confirm(&channels);
+                self.drop_unwanted(client, channels);
                 true
             }
             Ok(Ok(_)) => false,
@@ -140,6 +141,15 @@ impl Subscriptions {
                 let _ = client.force_reconnection().await;
                 false
             }
+        }
+    }
+
+    /// Whoever wanted a channel may have left while it was being subscribed.
+    fn drop_unwanted(&self, client: &Client, mut channels: Vec<String>) {
+        channels.retain(|channel| !self.0.wanted.borrow().contains_key(channel));
+        if !channels.is_empty() {
+            let client = client.clone();
+            tokio::task::spawn_local(async move { client.unsubscribe(channels).await });
         }
     }
 
