@@ -22,8 +22,9 @@ use super::Shared;
 use crate::config::{RedisAddress, RedisUrl};
 use crate::lifecycle::{Life, Phase};
 
-/// Messages that fred may hold for us; beyond it the oldest are dropped and counted as lagged.
-const MESSAGE_BACKLOG: usize = 65_536;
+/// Messages that fred may hold for us; beyond it the oldest are dropped and counted as lagged. fred gives each of its
+/// seven event channels this many places at once: 16,384 of them cost 11 MB.
+const MESSAGE_BACKLOG: usize = 16_384;
 /// Channels of one SUBSCRIBE when all are asked for again.
 const SUBSCRIBE_BATCH: usize = 512;
 /// How often an idle connection is asked whether it lives.
