@@ -173,8 +173,8 @@ impl Dispatch {
             self.broker.withdraw(pending.queue.key.as_bytes(), &pending.job, EXPIRED_DEPTH, true);
         }
         pending.inbox.fail(match pending.sent {
-            Sent::Unknown => Failure::DeadlineUnknown,
-            Sent::Again => Failure::BrokerDown,
+            // To be pushed again means that an earlier attempt may have been seen.
+            Sent::Unknown | Sent::Again => Failure::DeadlineUnknown,
             _ => Failure::Deadline,
         });
     }
@@ -266,7 +266,7 @@ impl Dispatch {
 
     /// Pushes a job another time; `new_attempt` where the one before may have been seen by somebody.
     fn push_again(&self, serial: u64, new_attempt: bool) {
-        let taken = {
+        let refused = {
             let mut table = self.pending.borrow_mut();
             let Some(pending) = table.get_mut(&serial) else { return };
             if new_attempt {
@@ -276,10 +276,11 @@ impl Dispatch {
             }
             let taken = self.broker.push(pending.queue.key.as_bytes(), &pending.job, serial);
             pending.sent = if taken.is_ok() { Sent::Buffered } else { Sent::Again };
-            taken
+            // A first attempt that never left is refused at once. Where an earlier one may have been seen a refusal
+            // would be a lie: it waits for Redis, within the deadline.
+            taken.err().filter(|_| pending.attempt == 1)
         };
-        // A first attempt that never left is refused at once; a later one may wait for Redis, within the deadline.
-        if let (Err(why), false) = (taken, new_attempt) {
+        if let Some(why) = refused {
             self.fail(serial, self.not_taken(why));
         }
     }
