@@ -37,8 +37,7 @@ fn seven_languages_answer_on_one_queue_and_survive_a_restart_of_redis() {
         world.raw_worker(language);
     }
     all_answer(&world);
-    world.redis.restart();
-    wait_until("the front to be ready again", || world.front.is_ready());
+    world.restart_redis();
     all_answer(&world);
     world.finish();
 }

@@ -147,6 +147,44 @@ fn a_stalled_redis_is_refused_at_once_and_what_was_written_is_not_lost() {
     world.finish();
 }
 
+/// A request whose job Redis was given and never acknowledged: Redis is stopped, then killed with it in its hands.
+#[track_caller]
+fn without_acknowledgement(world: &mut World, method: &str) -> Http {
+    let mut http = world.http();
+    world.redis.stall();
+    http.request(method, "/unacknowledged", &["Accept: text/plain"], b"");
+    wait_until("the front to have the request", || world.gauge("tempest_http_requests_in_flight") == 1);
+    thread::sleep(Duration::from_millis(100)); // nothing tells that the job is written: who could tell is stopped
+    world.redis.kill();
+    http
+}
+
+#[test]
+fn a_repeatable_request_without_acknowledgement_is_tried_again_and_never_refused() {
+    let mut world = World::start();
+    let mut http = without_acknowledgement(&mut world, "GET");
+    assert!(!http.readable_within(Duration::from_millis(500)), "not refused, however long Redis is away");
+    world.redis.restart();
+    let job = world.take();
+    assert!(job["attempt"].as_u64().expect("a number") > 1, "a worker may have had the first: {}", job.head);
+    world.ok(&job, "answered");
+    assert_eq!(http.response().text(), "answered");
+    world.finish();
+}
+
+#[test]
+fn a_request_without_acknowledgement_is_never_refused_where_redis_stays_away() {
+    for method in ["GET", "POST"] {
+        let mut world = short_deadline();
+        let response = without_acknowledgement(&mut world, method).response();
+        assert_eq!(response.status, 504, "{method}: {}", response.text());
+        assert!(response.text().contains("unknown"), "{method}: {}", response.text());
+        world.redis.restart();
+        world.front.wait_ready();
+        world.finish();
+    }
+}
+
 /// Requests one after the other until told to stop; returns the statuses.
 fn keep_asking(address: std::net::SocketAddr, method: &'static str, until: Instant) -> thread::JoinHandle<Vec<u16>> {
     thread::spawn(move || {

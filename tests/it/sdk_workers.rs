@@ -58,8 +58,7 @@ fn each_sdk_survives_a_restart_of_redis() {
         world.sdk_worker(language);
         all_answer(&world, &[language]);
         for _ in 0..3 {
-            world.redis.restart();
-            world.front.wait_ready();
+            world.restart_redis();
             all_answer(&world, &[language]);
         }
         world.finish();

@@ -157,6 +157,15 @@ impl World {
         self.adopt(sdk_worker(language, "tempest:web", &self.redis, &self.dir, &self.mark))
     }
 
+    /// Kills Redis, starts it again empty, and waits until the front has found its way to the new one: it registers
+    /// there, and says that it is ready.
+    #[track_caller]
+    pub fn restart_redis(&mut self) {
+        self.redis.restart();
+        wait_until("the front to register again", || self.redis.cmd(&["ZCARD", "tempest:@fronts"]).int() > 0);
+        self.front.wait_ready();
+    }
+
     /// Ends a process with the world.
     pub fn adopt(&mut self, process: Process) -> &mut Process {
         self.workers.push(process);
