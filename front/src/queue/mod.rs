@@ -173,9 +173,9 @@ impl Dispatch {
             self.broker.withdraw(pending.queue.key.as_bytes(), &pending.job, EXPIRED_DEPTH, true);
         }
         pending.inbox.fail(match pending.sent {
-            // To be pushed again means that an earlier attempt may have been seen.
-            Sent::Unknown | Sent::Again => Failure::DeadlineUnknown,
-            _ => Failure::Deadline,
+            Sent::Queued => Failure::Deadline,
+            // Redis has not said that it has the job, or an earlier attempt may have been seen.
+            Sent::Buffered | Sent::Unknown | Sent::Again => Failure::DeadlineUnknown,
         });
     }
 
