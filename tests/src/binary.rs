@@ -26,28 +26,15 @@ pub fn target_folder() -> PathBuf {
     profile_folder().parent().expect("a profile lies in the target folder").to_owned()
 }
 
-/// The binary `tempest`: `TEMPEST_BIN` where set, else the one of our own build profile, brought up to date once a
-/// process.
+/// The binary `tempest`: `TEMPEST_BIN` where set, else the one of our own build profile.
 pub fn tempest_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| match env::var_os("TEMPEST_BIN") {
-        Some(given) => PathBuf::from(given),
-        None => build(),
-    })
+    BINARY.get_or_init(|| env::var_os("TEMPEST_BIN").map_or_else(|| built().join("tempest"), PathBuf::from))
 }
 
-fn build() -> PathBuf {
-    cargo_build(&["-p", "tempest", "--bin", "tempest"]);
-    profile_folder().join("tempest")
-}
-
-/// The hello worker of the Rust SDK, of our own build profile, brought up to date once a process.
-pub fn rust_worker() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        cargo_build(&["-p", "tempest-worker", "--example", "hello"]);
-        profile_folder().join("examples/hello")
-    })
+/// The hello worker of the Rust SDK, of our own build profile.
+pub fn rust_worker() -> PathBuf {
+    built().join("examples/hello")
 }
 
 /// The interpreter of the virtual environment in which the Python SDK is installed; `./dev test` and `./dev load` make
@@ -58,12 +45,19 @@ pub fn python_with_sdk() -> PathBuf {
     program
 }
 
-fn cargo_build(what: &[&str]) {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--quiet"]).args(what).arg("--target-dir").arg(target_folder());
-    if profile_folder().ends_with("release") {
-        command.arg("--release");
-    }
-    let status = command.current_dir(repository()).status().expect("cargo starts");
-    assert!(status.success(), "cargo build {what:?} failed");
+/// The folder of our own build profile, with everything in it brought up to date once a process. All of the workspace
+/// is asked for, as `cargo test` does: for single packages cargo chooses other features of their dependencies, and
+/// builds those once more.
+fn built() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.args(["build", "--quiet", "--workspace", "--bins", "--examples", "--target-dir"]).arg(target_folder());
+        if profile_folder().ends_with("release") {
+            command.arg("--release");
+        }
+        let status = command.current_dir(repository()).status().expect("cargo starts");
+        assert!(status.success(), "cargo build failed");
+        profile_folder()
+    })
 }
