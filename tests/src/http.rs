@@ -58,6 +58,7 @@ pub enum Chunk {
 pub struct Http {
     stream: BufReader<TcpStream>,
     local: SocketAddr,
+    remote: SocketAddr,
 }
 
 impl Http {
@@ -74,7 +75,7 @@ impl Http {
         stream.set_write_timeout(Some(PATIENCE))?;
         let local = stream.local_addr()?;
         open_by_us().push(Open { local, remote: address, socket: stream.try_clone()? });
-        Ok(Self { stream: BufReader::new(stream), local })
+        Ok(Self { stream: BufReader::new(stream), local, remote: address })
     }
 
     /// Writes these bytes; a front that has closed already is no error, its response tells.
@@ -247,7 +248,8 @@ impl Http {
 
 impl Drop for Http {
     fn drop(&mut self) {
-        open_by_us().retain(|open| open.local != self.local);
+        // Two connections may share their local port as long as they lead to different places.
+        open_by_us().retain(|open| (open.local, open.remote) != (self.local, self.remote));
     }
 }
 
