@@ -17,8 +17,9 @@ stop=
 trap stop=1 INT TERM # the pop ends within a second by itself; killing it could lose the job it has just taken
 while [[ -z $stop ]]; do
   # redis-cli prints the list's name, then the job: its first line is the header, all after it is the body. An
-  # empty line means that nothing came; no line, or any other, that Redis is away or still loading.
-  { IFS= read -r list || list=away; IFS= read -r header; } < <("${cli[@]}" BLPOP "$queue" 1)
+  # empty line means that nothing came; no line, or any other, that Redis is away or still loading. redis-cli has
+  # no timeout of its own: without one, a Redis that vanished without a word would be waited for for ever.
+  { IFS= read -r list || list=away; IFS= read -r header; } < <(timeout --foreground 10 "${cli[@]}" BLPOP "$queue" 1)
   if [[ $header =~ $facts ]]; then
     id=${BASH_REMATCH[1]} reply_to=${BASH_REMATCH[2]}
     [[ $header =~ $shown ]]
