@@ -1,0 +1,106 @@
+//! Publishes messages in order, as a program beside the server would: over one connection that is kept.
+
+use std::path::Path;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+
+use super::response;
+use crate::peers::Publish;
+
+/// Where messages are handed in; they are published one after another.
+pub(super) type Sender = mpsc::UnboundedSender<String>;
+
+/// Starts publishing what is sent. An error goes to `failed`, once.
+pub(super) fn start(publish: Publish, failed: impl FnOnce(String) + 'static) -> Sender {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    tokio::task::spawn_local(async move {
+        let result = match &publish {
+            Publish::Redis { socket, channel } => redis(socket, channel, receiver).await,
+            Publish::Post { .. } => post(&publish, receiver).await,
+        };
+        if let Err(error) = result {
+            failed(format!("publishing: {error}"));
+        }
+    });
+    sender
+}
+
+async fn redis(socket: &Path, channel: &str, mut messages: mpsc::UnboundedReceiver<String>) -> Result<(), String> {
+    let stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
+    let (mut from, mut to) = stream.into_split();
+    tokio::task::spawn_local(async move {
+        let mut replies = [0; 4096];
+        while from.read(&mut replies).await.is_ok_and(|count| count > 0) {}
+    });
+    while let Some(message) = messages.recv().await {
+        let (channel_length, length) = (channel.len(), message.len());
+        let command = format!("*3\r\n$7\r\nPUBLISH\r\n${channel_length}\r\n{channel}\r\n${length}\r\n{message}\r\n");
+        to.write_all(command.as_bytes()).await.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+async fn post(publish: &Publish, mut messages: mpsc::UnboundedReceiver<String>) -> Result<(), String> {
+    let Publish::Post { address, path, headers, before, after } = publish else { return Ok(()) };
+    let mut open: Option<TcpStream> = None;
+    let mut buffer = Vec::new();
+    while let Some(message) = messages.recv().await {
+        let length = before.len() + message.len() + after.len();
+        let mut request = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n");
+        for header in headers {
+            request += header;
+            request += "\r\n";
+        }
+        request += "\r\n";
+        request += before;
+        request += &message;
+        request += after;
+        let reused = open.is_some();
+        let mut result = attempt(&mut open, *address, &request, &mut buffer).await;
+        // A connection that was closed while it was idle: nothing was published, once more on a new one.
+        if reused && result.is_err() && buffer.is_empty() {
+            open = None;
+            result = attempt(&mut open, *address, &request, &mut buffer).await;
+        }
+        result?;
+    }
+    Ok(())
+}
+
+async fn attempt(
+    open: &mut Option<TcpStream>,
+    address: std::net::SocketAddr,
+    request: &str,
+    buffer: &mut Vec<u8>,
+) -> Result<(), String> {
+    buffer.clear();
+    let stream = match open {
+        Some(stream) => stream,
+        None => {
+            let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+            let _ = stream.set_nodelay(true);
+            open.insert(stream)
+        }
+    };
+    stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+    loop {
+        let count = stream.read_buf(buffer).await.map_err(|error| error.to_string())?;
+        let Some(head) = response::head(buffer)? else {
+            if count == 0 {
+                return Err("closed without an answer".into());
+            }
+            continue;
+        };
+        if !(200..300).contains(&head.status) {
+            return Err(format!("status {}: {}", head.status, String::from_utf8_lossy(&buffer[head.length..])));
+        }
+        if count == 0 || response::is_whole(head, buffer) {
+            if count == 0 || head.close {
+                *open = None;
+            }
+            return Ok(());
+        }
+    }
+}

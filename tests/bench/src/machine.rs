@@ -1,0 +1,81 @@
+//! What the kernel knows: processor time and memory of process trees, and how busy the whole machine is. Linux only.
+
+use std::collections::HashMap;
+use std::fs;
+
+/// Clock ticks a second in `/proc`: fixed at 100 in what Linux shows to programs (proc(5), `sysconf(_SC_CLK_TCK)`).
+const TICKS: f64 = 100.0;
+
+/// One process in `/proc/PID/stat`.
+struct Stat {
+    parent: u32,
+    ticks: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may contain anything, so fields are counted from its end.
+    let fields: Vec<&str> = text.rsplit_once(") ")?.1.split(' ').collect();
+    let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
+    Some(Stat { parent: u32::try_from(number(1)?).ok()?, ticks: number(11)? + number(12)? })
+}
+
+/// A process and all its descendants.
+pub(crate) fn tree(root: u32) -> Vec<u32> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok())
+            && let Some(stat) = stat(pid)
+        {
+            children.entry(stat.parent).or_default().push(pid);
+        }
+    }
+    let mut all = vec![root];
+    let mut at = 0;
+    while at < all.len() {
+        all.extend(children.remove(&all[at]).unwrap_or_default());
+        at += 1;
+    }
+    all
+}
+
+/// Seconds of processor time that these processes have used, user and system.
+pub(crate) fn cpu_seconds(pids: &[u32]) -> f64 {
+    pids.iter().filter_map(|pid| stat(*pid)).map(|stat| stat.ticks as f64).sum::<f64>() / TICKS
+}
+
+/// The same of this process.
+pub(crate) fn own_cpu_seconds() -> f64 {
+    cpu_seconds(&[std::process::id()])
+}
+
+/// Resident memory of these processes in bytes. Pages that they share count once for each.
+pub(crate) fn memory(pids: &[u32]) -> u64 {
+    let of = |pid: &u32| {
+        let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()
+    };
+    pids.iter().filter_map(of).sum::<u64>() * 1024
+}
+
+/// Seconds in which the machine's processors were busy, and seconds they had, since it started.
+pub(crate) fn machine_seconds() -> (f64, f64) {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks: Vec<f64> =
+        text.lines().next().unwrap_or_default().split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal; the guests' are in user already (proc(5)).
+    let all: f64 = ticks.iter().take(8).sum();
+    let idle: f64 = ticks.iter().skip(3).take(2).sum();
+    ((all - idle) / TICKS, all / TICKS)
+}
+
+/// The machine in a line: processors, memory, kernel.
+pub(crate) fn describe() -> String {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let count = std::thread::available_parallelism().map_or(0, usize::from);
+    let kernel = rustix::system::uname();
+    let model = model.trim_start_matches([' ', '\t', ':']);
+    format!("{count} × {model}, Linux {}", kernel.release().to_string_lossy())
+}

@@ -1,0 +1,130 @@
+//! One measurement: a load against a running contender, with the processor time of all its processes beside it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::load::{Ask, Child, Phase, Spec};
+use crate::machine;
+use crate::peers::Server;
+use crate::plan::{Sample, Size};
+
+/// Above this share of one processor the load is taken for the bottleneck.
+const BUSY: f64 = 0.90;
+
+/// Processor time at a moment: of the contender by role, of its load, of the machine.
+#[derive(Debug)]
+struct Usage {
+    roles: BTreeMap<String, f64>,
+    load: f64,
+    machine: (f64, f64),
+}
+
+impl Usage {
+    fn now(server: &Server, child: &Child) -> Self {
+        let mut roles = BTreeMap::new();
+        for process in &server.processes {
+            *roles.entry(process.name().to_owned()).or_default() += machine::cpu_seconds(&machine::tree(process.pid()));
+        }
+        Self { roles, load: machine::cpu_seconds(&[child.pid()]), machine: machine::machine_seconds() }
+    }
+
+    /// Adds what was used since then, for each of `count` units of work.
+    fn into_sample(self, server: &Server, child: &Child, count: f64, prefix: &str, sample: &mut Sample) {
+        let now = Self::now(server, child);
+        let micros = |seconds: f64| seconds * 1e6 / count.max(1.0);
+        let mut servers = 0.0;
+        for (role, seconds) in &now.roles {
+            let used = seconds - self.roles.get(role).copied().unwrap_or_default();
+            servers += used;
+            sample.insert(format!("{prefix}cpu_us:{role}"), micros(used));
+        }
+        let load = now.load - self.load;
+        sample.insert(format!("{prefix}cpu_us"), micros(servers));
+        sample.insert(format!("{prefix}cpu_us:(load)"), micros(load));
+        let (busy, had) = (now.machine.0 - self.machine.0, now.machine.1 - self.machine.1);
+        sample.insert(format!("{prefix}foreign"), (busy - servers - load).max(0.0) / had.max(0.01));
+        sample.insert(format!("{prefix}busy"), busy / had.max(0.01));
+    }
+}
+
+/// Requests in a closed loop.
+pub(crate) fn requests(server: &Server, ask: Ask, clients: usize, size: Size) -> Result<Sample, String> {
+    let (warm_up_ms, run_ms) = (size.warm_up_ms(), size.run_ms());
+    let spec = Spec::Requests { address: server.address, clients, ask, warm_up_ms, run_ms };
+    let (mut child, _) = Child::start(&spec)?;
+    answered(server, &mut child)
+}
+
+/// Fast clients beside slow ones.
+pub(crate) fn crowd(server: &Server, slow: usize, fast: usize, run_ms: u64) -> Result<Sample, String> {
+    let spec = Spec::Crowd { address: server.address, slow, fast, run_ms };
+    let (mut child, _) = Child::start(&spec)?;
+    answered(server, &mut child)
+}
+
+fn answered(server: &Server, child: &mut Child) -> Result<Sample, String> {
+    let usage = Usage::now(server, child);
+    let result = child.phase()?;
+    let count = number(&result, "requests");
+    let mut sample = Sample::new();
+    usage.into_sample(server, child, count, "", &mut sample);
+    sample.insert("per_second".into(), count / number(&result, "seconds"));
+    times(&result, "", &mut sample);
+    Ok(sample)
+}
+
+/// What is asked of open streams.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamWork {
+    /// Streams.
+    pub(crate) count: usize,
+    /// Messages under way in the phase with a backlog, and its milliseconds.
+    pub(crate) backlog: (u64, u64),
+    /// Messages a second, and how many, in the phase at a fixed rate.
+    pub(crate) rate: (f64, u64),
+}
+
+/// Streams: opening them, their memory, a backlog, a fixed rate.
+pub(crate) fn streams(server: &Server, work: StreamWork) -> Result<Sample, String> {
+    let Some(streams) = server.streams.clone() else { return Err("it serves no streams".into()) };
+    let phases = vec![
+        Phase::Backlog { window: work.backlog.0, run_ms: work.backlog.1 },
+        Phase::Rate { per_second: work.rate.0, messages: work.rate.1 },
+    ];
+    let trees = || server.processes.iter().flat_map(|process| machine::tree(process.pid())).collect::<Vec<_>>();
+    let before = machine::memory(&trees());
+    let (mut child, ready) =
+        Child::start(&Spec::Streams { address: server.address, streams, count: work.count, phases })?;
+    let mut sample = Sample::new();
+    let per_stream = |memory: u64| memory.saturating_sub(before) as f64 / work.count as f64;
+    sample.insert("idle_bytes".into(), per_stream(machine::memory(&trees())));
+    sample.insert("connect_per_s".into(), work.count as f64 / number(&ready, "connect_seconds"));
+    child.phase()?;
+    for prefix in ["backlog_", "rate_"] {
+        let usage = Usage::now(server, &child);
+        let result = child.phase()?;
+        let count = number(&result, "deliveries");
+        usage.into_sample(server, &child, count, prefix, &mut sample);
+        sample.insert(format!("{prefix}per_s"), count / number(&result, "seconds"));
+        times(&result, prefix, &mut sample);
+    }
+    sample.insert("used_bytes".into(), per_stream(machine::memory(&trees())));
+    Ok(sample)
+}
+
+/// Times of a result in milliseconds, and whether the load was the bottleneck.
+fn times(result: &Value, prefix: &str, sample: &mut Sample) {
+    for (from, to) in [("p50_us", "p50_ms"), ("p99_us", "p99_ms"), ("max_us", "max_ms")] {
+        if let Some(micros) = result[from].as_f64() {
+            sample.insert(format!("{prefix}{to}"), micros / 1e3);
+        }
+    }
+    let load = number(result, "load");
+    sample.insert(format!("{prefix}load"), load);
+    sample.insert(format!("{prefix}load_bound"), f64::from(u8::from(load > BUSY)));
+}
+
+fn number(result: &Value, key: &str) -> f64 {
+    result[key].as_f64().unwrap_or_default()
+}

@@ -1,0 +1,86 @@
+//! Ourselves, as `tempest up` runs us: one front, a Redis of its own behind a unix socket, workers of an SDK.
+
+use std::process::Command;
+
+use tempest_tests::{Front, free_port, python_with_sdk, repository};
+
+use super::{Missing, Place, Publish, Server, Streams, own_server};
+
+/// How a front is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// `rust` or `python`; None: no worker.
+    pub(crate) language: Option<&'static str>,
+    /// Worker processes.
+    pub(crate) workers: usize,
+    /// Event loops of the front.
+    pub(crate) reactors: usize,
+    /// Redis over a unix socket; else over TCP.
+    pub(crate) unix: bool,
+    /// Requests that a worker handles at a time; None: the SDK's default.
+    pub(crate) concurrency: Option<usize>,
+}
+
+/// One worker in Rust.
+pub(crate) const RUST: Setup = Setup { language: Some("rust"), workers: 1, reactors: 1, unix: true, concurrency: None };
+/// One worker in Python.
+pub(crate) const PYTHON: Setup = Setup { language: Some("python"), ..RUST };
+/// No worker: streams only.
+pub(crate) const FRONT: Setup = Setup { language: None, ..RUST };
+
+/// What the benchmark changes of the default configuration: room for its clients, and channels that anybody may read.
+const SETTINGS: &str = r#"
+front.listen = ["127.0.0.1:0"]
+front.admin = "127.0.0.1:0"
+log.format = "json"
+channels.public = ["*"]
+limits.connections = 19500
+channels.streams = 19500
+"#;
+
+/// Starts Redis, front and workers.
+pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
+    let socket = place.dir.join("redis.sock");
+    let port = free_port();
+    let mut command = Command::new("redis-server");
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.args(["--maxclients", "1000", "--unixsocket"]).arg(&socket);
+    let redis = place.start("redis", command);
+    redis.log.wait_for("Ready to accept connections");
+    let url = if setup.unix { format!("unix://{}", socket.display()) } else { format!("redis://127.0.0.1:{port}") };
+    let config = format!("redis.url = \"{url}\"\n{SETTINGS}front.reactors = {}\n", setup.reactors);
+    let front = Front::start(&place.dir.join("front"), &place.mark, &config);
+    front.wait_ready();
+    let address = front.address();
+    let mut processes: Vec<_> = (0..setup.workers)
+        .filter_map(|_| setup.language)
+        .map(|language| {
+            let mut command = worker(language, setup.concurrency);
+            command.env("REDIS_URL", &url).env("TEMPEST_QUEUE", "tempest:web");
+            place.start("worker", command)
+        })
+        .collect();
+    processes.push(front.process);
+    processes.push(redis);
+    let workers = match setup.language {
+        Some(language) => {
+            format!(", {} worker{} ({language})", setup.workers, if setup.workers == 1 { "" } else { "s" })
+        }
+        None => String::new(),
+    };
+    let tuning = format!("1 front ({} reactor), 1 Redis{workers}", setup.reactors);
+    let streams = Streams { path: "/sub/bench".into(), publish: Publish::Redis { socket, channel: "bench".into() } };
+    Ok(Server { processes, address, tuning, streams: Some(streams) })
+}
+
+fn worker(language: &str, concurrency: Option<usize>) -> Command {
+    if language == "rust" {
+        let mut command = own_server(&["worker"]);
+        command.args(concurrency.map(|jobs| jobs.to_string()));
+        return command;
+    }
+    let mut command = Command::new(python_with_sdk());
+    command.args(["-m", "tempest_worker", "worker:app"]).env("PYTHONPATH", repository().join("tests/bench/python"));
+    command.args(concurrency.map(|jobs| format!("--async-concurrency={jobs}")));
+    command
+}

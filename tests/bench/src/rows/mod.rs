@@ -1,0 +1,20 @@
+//! The tables, a file each. A new comparison is a new file here and a line in [`all`].
+
+mod python;
+mod requests;
+mod slow_clients;
+mod streams;
+mod waiting;
+
+use crate::plan::{Size, Table};
+
+/// Every table, in the order of the report.
+pub(crate) fn all(size: Size) -> Vec<Table> {
+    vec![
+        requests::table(size),
+        python::table(size),
+        waiting::table(size),
+        slow_clients::table(size),
+        streams::table(size),
+    ]
+}
