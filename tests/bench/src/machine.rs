@@ -49,11 +49,12 @@ pub(crate) fn own_cpu_seconds() -> f64 {
     cpu_seconds(&[std::process::id()])
 }
 
-/// Resident memory of these processes in bytes. Pages that they share count once for each.
+/// Memory of these processes in bytes: their proportional share of resident pages, so that what several have in common
+/// (a fork's pages, shared memory) counts once.
 pub(crate) fn memory(pids: &[u32]) -> u64 {
     let of = |pid: &u32| {
-        let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()
     };
     pids.iter().filter_map(of).sum::<u64>() * 1024

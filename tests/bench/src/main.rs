@@ -83,7 +83,9 @@ fn benchmark(arguments: &Arguments) -> ExitCode {
         return ExitCode::from(2);
     }
     load::raise_file_limit();
-    let wanted = tables.into_iter().filter(|table| names.is_empty() || names.iter().any(|name| *name == table.name));
+    let by_size = |table: &plan::Table| names.is_empty() && (size == Size::Full || table.quick);
+    let by_name = |table: &plan::Table| names.iter().any(|name| *name == table.name);
+    let wanted = tables.into_iter().filter(|table| by_size(table) || by_name(table));
     let done: Vec<_> = wanted
         .map(|table| {
             let results = run::run(&table, size);

@@ -1,6 +1,7 @@
 //! One measurement: a load against a running contender, with the processor time of all its processes beside it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -111,6 +112,25 @@ pub(crate) fn streams(server: &Server, work: StreamWork) -> Result<Sample, Strin
     }
     sample.insert("used_bytes".into(), per_stream(machine::memory(&trees())));
     Ok(sample)
+}
+
+/// A server of which nobody wants anything.
+pub(crate) fn idle(server: &Server) -> Result<Sample, String> {
+    // What it does after its start is over by then; what it does for ever is seen in as long a time.
+    const SETTLE: Duration = Duration::from_secs(1);
+    let pids: Vec<_> = server.processes.iter().flat_map(|process| machine::tree(process.pid())).collect();
+    std::thread::sleep(SETTLE);
+    let before = machine::cpu_seconds(&pids);
+    std::thread::sleep(SETTLE * 2);
+    let used = machine::cpu_seconds(&pids) - before;
+    let own = server.processes.iter().find(|process| process.name() == "front").or(server.processes.first());
+    let binary = own.map(|process| format!("/proc/{}/exe", process.pid()));
+    let bytes = binary.and_then(|path| std::fs::metadata(path).ok()).map_or(0, |file| file.len());
+    Ok(Sample::from([
+        ("memory_mb".to_owned(), machine::memory(&pids) as f64 / 1e6),
+        ("idle_milli".to_owned(), used / (SETTLE * 2).as_secs_f64() * 1e3),
+        ("binary_mb".to_owned(), bytes as f64 / 1e6),
+    ]))
 }
 
 /// Times of a result in milliseconds, and whether the load was the bottleneck.

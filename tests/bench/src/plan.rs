@@ -14,6 +14,8 @@ pub(crate) type Sample = BTreeMap<String, f64>;
 pub(crate) struct Table {
     /// What `./dev bench NAME` selects it by.
     pub(crate) name: &'static str,
+    /// Whether the quick benchmark has it.
+    pub(crate) quick: bool,
     /// Its heading.
     pub(crate) title: &'static str,
     /// How to read it: what is done, what the columns are.
@@ -49,8 +51,6 @@ pub(crate) struct Case {
     pub(crate) name: String,
     /// Whether the quick benchmark has it.
     pub(crate) quick: bool,
-    /// Contenders that cannot do this work, or for which it makes no sense.
-    pub(crate) without: &'static [&'static str],
     /// Does it and measures.
     pub(crate) measure: Measure,
 }
@@ -84,18 +84,12 @@ impl Contender {
 impl Case {
     /// One that every run has.
     pub(crate) fn new(name: impl Into<String>, measure: impl Fn(&Server) -> Result<Sample, String> + 'static) -> Self {
-        Self { name: name.into(), quick: true, without: &[], measure: Box::new(measure) }
+        Self { name: name.into(), quick: true, measure: Box::new(measure) }
     }
 
     /// Leaves it out of the quick benchmark.
     pub(crate) fn full_only(mut self) -> Self {
         self.quick = false;
-        self
-    }
-
-    /// Leaves these contenders out.
-    pub(crate) fn without(mut self, names: &'static [&'static str]) -> Self {
-        self.without = names;
         self
     }
 }

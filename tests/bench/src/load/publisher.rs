@@ -27,17 +27,23 @@ pub(super) fn start(publish: Publish, failed: impl FnOnce(String) + 'static) -> 
     sender
 }
 
+/// Waits for each reply, as the publishers by HTTP wait for each answer.
 async fn redis(socket: &Path, channel: &str, mut messages: mpsc::UnboundedReceiver<String>) -> Result<(), String> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
-    let (mut from, mut to) = stream.into_split();
-    tokio::task::spawn_local(async move {
-        let mut replies = [0; 4096];
-        while from.read(&mut replies).await.is_ok_and(|count| count > 0) {}
-    });
+    let mut stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
+    let mut reply = Vec::new();
     while let Some(message) = messages.recv().await {
         let (channel_length, length) = (channel.len(), message.len());
         let command = format!("*3\r\n$7\r\nPUBLISH\r\n${channel_length}\r\n{channel}\r\n${length}\r\n{message}\r\n");
-        to.write_all(command.as_bytes()).await.map_err(|error| error.to_string())?;
+        stream.write_all(command.as_bytes()).await.map_err(|error| error.to_string())?;
+        reply.clear();
+        while !reply.ends_with(b"\r\n") {
+            if stream.read_buf(&mut reply).await.map_err(|error| error.to_string())? == 0 {
+                return Err("Redis closed the connection".into());
+            }
+        }
+        if reply.first() != Some(&b':') {
+            return Err(String::from_utf8_lossy(&reply).into_owned());
+        }
     }
     Ok(())
 }

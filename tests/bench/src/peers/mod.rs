@@ -9,8 +9,18 @@
 //! - `GET /sleep?n=XXXXXXXX` → the same after 20 ms;
 //! - `POST /echo?n=XXXXXXXX` → 200, the request's body.
 
+pub(crate) mod centrifugo;
+mod find;
+pub(crate) mod granian;
+pub(crate) mod gunicorn;
 mod hyper;
+pub(crate) mod mercure;
+pub(crate) mod mongrel2;
+pub(crate) mod nginx;
+pub(crate) mod pushpin;
+mod ready;
 pub(crate) mod tempest;
+pub(crate) mod uvicorn;
 
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;

@@ -17,12 +17,15 @@ pub(crate) struct Setup {
     pub(crate) reactors: usize,
     /// Redis over a unix socket; else over TCP.
     pub(crate) unix: bool,
+    /// Queues, each with a route of its own before the one that the worker serves.
+    pub(crate) queues: usize,
     /// Requests that a worker handles at a time; None: the SDK's default.
     pub(crate) concurrency: Option<usize>,
 }
 
 /// One worker in Rust.
-pub(crate) const RUST: Setup = Setup { language: Some("rust"), workers: 1, reactors: 1, unix: true, concurrency: None };
+pub(crate) const RUST: Setup =
+    Setup { language: Some("rust"), workers: 1, reactors: 1, unix: true, queues: 1, concurrency: None };
 /// One worker in Python.
 pub(crate) const PYTHON: Setup = Setup { language: Some("python"), ..RUST };
 /// No worker: streams only.
@@ -48,7 +51,8 @@ pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
     let redis = place.start("redis", command);
     redis.log.wait_for("Ready to accept connections");
     let url = if setup.unix { format!("unix://{}", socket.display()) } else { format!("redis://127.0.0.1:{port}") };
-    let config = format!("redis.url = \"{url}\"\n{SETTINGS}front.reactors = {}\n", setup.reactors);
+    let routes = routes(setup.queues);
+    let config = format!("redis.url = \"{url}\"\n{SETTINGS}front.reactors = {}\n{routes}", setup.reactors);
     let front = Front::start(&place.dir.join("front"), &place.mark, &config);
     front.wait_ready();
     let address = front.address();
@@ -71,6 +75,15 @@ pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
     let tuning = format!("1 front ({} reactor), 1 Redis{workers}", setup.reactors);
     let streams = Streams { path: "/sub/bench".into(), publish: Publish::Redis { socket, channel: "bench".into() } };
     Ok(Server { processes, address, tuning, streams: Some(streams) })
+}
+
+/// The default routes, and before them one for each queue more.
+fn routes(queues: usize) -> String {
+    if queues == 1 {
+        return String::new();
+    }
+    let more = (1..queues).map(|nth| format!("[[route]]\npath = \"/q{nth}/{{rest...}}\"\nqueue = \"q{nth}\"\n"));
+    more.collect::<String>() + "[[route]]\npath = \"/{rest...}\"\nqueue = \"web\"\n"
 }
 
 fn worker(language: &str, concurrency: Option<usize>) -> Command {

@@ -16,9 +16,7 @@ pub(super) fn table(table: &Table, results: &Results, size: Size) -> String {
         text += &format!("| | {} | processor time by process |\n", titles.join(" | "));
         text += &format!("|-|{}-|\n", "-|".repeat(table.metrics.len()));
         for contender in table.contenders.iter().filter(|one| size == Size::Full || one.quick) {
-            if !case.without.contains(&contender.name) {
-                text += &row(table, results, contender.name, &case.name);
-            }
+            text += &row(table, results, contender.name, &case.name);
         }
         text.push('\n');
     }

@@ -1,8 +1,10 @@
 //! The tables, a file each. A new comparison is a new file here and a line in [`all`].
 
+mod growth;
 mod python;
 mod requests;
 mod slow_clients;
+mod start;
 mod streams;
 mod waiting;
 
@@ -16,5 +18,8 @@ pub(crate) fn all(size: Size) -> Vec<Table> {
         waiting::table(size),
         slow_clients::table(size),
         streams::table(size),
+        start::table(),
+        growth::of_requests(size),
+        growth::of_streams(),
     ]
 }

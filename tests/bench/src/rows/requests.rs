@@ -3,7 +3,7 @@
 
 use crate::load::Ask;
 use crate::measure::requests;
-use crate::peers::{self, tempest};
+use crate::peers::{self, mongrel2, nginx, tempest};
 use crate::plan::{Case, Contender, Metric, Size, Table};
 
 /// Bytes of the larger bodies, up and down.
@@ -13,6 +13,7 @@ pub(super) fn table(size: Size) -> Table {
     let case = |name: &str, ask, clients| Case::new(name, move |server| requests(server, ask, clients, size));
     Table {
         name: "requests",
+        quick: true,
         title: "Request, worker, answer",
         about: "A request with one header goes to a worker and its answer comes back, over kept connections, in a closed \
                 loop. Each request carries a number that its answer must repeat. tempest: the full job with id, deadline \
@@ -36,6 +37,8 @@ pub(super) fn table(size: Size) -> Table {
                 tempest::start(place, tempest::Setup { workers: 2, ..tempest::PYTHON })
             })
             .full_only(),
+            Contender::new("mongrel2, rust", mongrel2::one_handler),
+            Contender::new("nginx → hyper", nginx::proxy),
         ],
         cases: vec![
             case("hello, 1 client", Ask::Hello, 1),

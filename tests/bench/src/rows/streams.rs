@@ -1,7 +1,7 @@
 //! Server-Sent Events: opening streams, holding them, delivering to them.
 
 use crate::measure::{StreamWork, streams};
-use crate::peers::tempest;
+use crate::peers::{centrifugo, mercure, nginx, pushpin, tempest};
 use crate::plan::{Case, Contender, Metric, Size, Table};
 
 /// Messages under way in the phase with a backlog.
@@ -22,6 +22,7 @@ pub(super) fn table(size: Size) -> Table {
     };
     Table {
         name: "streams",
+        quick: true,
         title: "Server-Sent Events",
         about: "All streams read one channel; each must get every message of 100 bytes once and in order. Backlog: four \
                 messages are always under way, so a server may join those that wait. Rate: 10 messages a second to \
@@ -29,7 +30,13 @@ pub(super) fn table(size: Size) -> Table {
                 readers, all of them on this machine. Memory: resident, of all processes of the server, per stream, \
                 before the first message.",
         base: "nchan, 2 workers",
-        contenders: vec![Contender::new("tempest", |place| tempest::start(place, tempest::FRONT))],
+        contenders: vec![
+            Contender::new("tempest", |place| tempest::start(place, tempest::FRONT)),
+            Contender::new("nchan, 2 workers", nginx::streams),
+            Contender::new("mercure", mercure::streams).full_only(),
+            Contender::new("centrifugo", centrifugo::streams).full_only(),
+            Contender::new("pushpin", pushpin::streams).full_only(),
+        ],
         cases: vec![case("1,000 readers", 1_000, 10.0), case("10,000 readers", 10_000, 1.0)],
         metrics: vec![
             Metric::new("backlog_per_s", "deliveries/s, backlog", 0).chart("more is better"),

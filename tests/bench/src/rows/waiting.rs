@@ -2,7 +2,7 @@
 
 use crate::load::Ask;
 use crate::measure::requests;
-use crate::peers::{self, tempest};
+use crate::peers::{self, granian, gunicorn, tempest, uvicorn};
 use crate::plan::{Case, Contender, Metric, Size, Table};
 
 /// Requests under way.
@@ -11,6 +11,7 @@ const CLIENTS: usize = 1_000;
 pub(super) fn table(size: Size) -> Table {
     Table {
         name: "waiting",
+        quick: false,
         title: "Handlers that wait 20 ms",
         about: "1,000 clients ask a handler that sleeps for 20 ms. An ideal server answers 50,000 requests a second and \
                 every p50 is 20 ms; what is missing is the server's.",
@@ -23,6 +24,9 @@ pub(super) fn table(size: Size) -> Table {
             Contender::new("tempest, python", |place| {
                 tempest::start(place, tempest::Setup { concurrency: Some(CLIENTS), ..tempest::PYTHON })
             }),
+            Contender::new("uvicorn, 2 workers", uvicorn::two_workers),
+            Contender::new("granian, 2 workers", granian::two_workers).full_only(),
+            Contender::new("gunicorn, 2 × 500 threads", gunicorn::many_threads),
         ],
         cases: vec![Case::new("1,000 clients", move |server| requests(server, Ask::Sleep, CLIENTS, size))],
         metrics: vec![
