@@ -4,24 +4,23 @@
 //! buffers for as long as it has a connection, and a stream needs none. It must not know routes or queues.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
+use http::StatusCode;
 use hyper::server::conn::http1;
-use hyper::service::Service;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::Limits;
-use crate::http::{Activity, Body, Context, Detach, Peer, early_response, handle};
+use crate::http::{Activity, Context, Detach, Peer, early_response, handle};
 use crate::hub;
 use crate::lifecycle::Phase;
 
@@ -111,9 +110,12 @@ enum End {
 async fn drive(context: &Rc<Context>, peer: &Rc<Peer>, socket: TcpStream) -> End {
     let limits = &context.config.limits;
     let io = TokioIo::new(Watched { socket, peer: Rc::clone(peer) });
-    let service = Requests { context: Rc::clone(context), peer: Rc::clone(peer) };
-    let mut connection = http1::Builder::new()
-        .max_headers(limits.headers)
+    let service = service_fn(|request| Box::pin(handle(Rc::clone(context), Rc::clone(peer), request)));
+    let mut builder = http1::Builder::new();
+    if limits.headers != HYPER_HEADERS {
+        builder.max_headers(limits.headers);
+    }
+    let mut connection = builder
         .max_header_size(limits.head_bytes)
         .max_buf_size(limits.head_bytes.max(MIN_BUFFER))
         .serve_connection(io, service);
@@ -152,6 +154,9 @@ fn not_http_1() -> Vec<u8> {
     early_response(StatusCode::BAD_REQUEST, "this is not a request of HTTP/1.1, which is what is spoken here", None)
 }
 
+/// hyper's own limit on header fields: it has room for so many on its stack, and takes a slower way for any number that
+/// it is told, this one too (hyper 1.12, `proto/h1/role.rs`).
+const HYPER_HEADERS: usize = 100;
 /// hyper's own minimum for its buffers.
 const MIN_BUFFER: usize = 8192;
 
@@ -182,7 +187,7 @@ async fn stream<G>(socket: TcpStream, detach: Box<Detach>, guard: G) {
     let Detach { seat, opening, id, entry } = *detach;
     let ended = hub::serve(socket, seat, opening).await;
     if let Some(entry) = entry {
-        entry.write(&id, StatusCode::OK.as_u16(), ended.bytes);
+        entry.write(id.as_str(), StatusCode::OK.as_u16(), ended.bytes);
     }
     drop(guard);
 }
@@ -205,23 +210,6 @@ pub async fn close(mut socket: TcpStream, last_words: &[u8]) {
         io::Result::Ok(())
     };
     let _ = timeout(LINGER, polite).await;
-}
-
-/// The service that hyper calls for every request of one connection.
-struct Requests {
-    context: Rc<Context>,
-    peer: Rc<Peer>,
-}
-
-impl Service<Request<Incoming>> for Requests {
-    type Response = Response<Body>;
-    type Error = std::convert::Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>>>>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let handling = handle(Rc::clone(&self.context), Rc::clone(&self.peer), request);
-        Box::pin(async move { Ok(handling.await) })
-    }
 }
 
 /// The socket as hyper sees it, watched: when a head begins, and whether everything written is out.

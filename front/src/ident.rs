@@ -57,11 +57,12 @@ impl ReactorId {
     }
 
     /// The id of this reactor's request number `serial`.
-    pub fn request(&self, serial: u64) -> String {
-        let mut id = String::with_capacity(self.0.len() + 8);
-        id.push_str(&self.0);
-        id.push('-');
-        push_base36(&mut id, serial);
+    pub fn request(&self, serial: u64) -> RequestId {
+        let mut id = RequestId { text: [0; ID_BYTES], length: 0, serial };
+        id.append(self.0.as_bytes());
+        id.append(b"-");
+        let mut digits = [0; BASE36_DIGITS];
+        id.append(base36(serial, &mut digits));
         id
     }
 
@@ -74,8 +75,54 @@ impl ReactorId {
     }
 }
 
-fn push_base36(out: &mut String, number: u64) {
-    let mut digits = [0u8; 13];
+/// Digits of the largest number in base 36.
+const BASE36_DIGITS: usize = 13;
+/// Bytes of a request's id at most: ten of the front, a dot, an index, a hyphen, the serial number.
+const ID_BYTES: usize = 10 + 1 + 10 + 1 + BASE36_DIGITS;
+
+/// A request's id. It lives where it is held: one is made for every request, and an allocation each would show.
+#[derive(Clone, Copy)]
+pub struct RequestId {
+    text: [u8; ID_BYTES],
+    length: usize,
+    serial: u64,
+}
+
+impl RequestId {
+    fn append(&mut self, bytes: &[u8]) {
+        self.text[self.length..self.length + bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
+    /// The number by which its reactor knows it.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// As bytes: letters, digits, a dot and a hyphen.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.length]
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("an id is ASCII")
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn base36(number: u64, digits: &mut [u8; BASE36_DIGITS]) -> &[u8] {
     let mut at = digits.len();
     let mut rest = number;
     loop {
@@ -83,10 +130,9 @@ fn push_base36(out: &mut String, number: u64) {
         digits[at] = DIGITS[(rest % 36) as usize];
         rest /= 36;
         if rest == 0 {
-            break;
+            return &digits[at..];
         }
     }
-    out.extend(digits[at..].iter().map(|&digit| char::from(digit)));
 }
 
 #[cfg(test)]
@@ -97,8 +143,14 @@ mod tests {
     fn a_request_id_names_its_reactor_and_reads_back() {
         let reactor = ReactorId::new(&FrontId::random(), 3);
         for serial in [0, 1, 35, 36, 1_000_000] {
-            assert_eq!(reactor.serial(&reactor.request(serial)), Some(serial));
+            assert_eq!(reactor.serial(reactor.request(serial).as_str()), Some(serial));
         }
+    }
+
+    #[test]
+    fn the_longest_id_has_room() {
+        let id = ReactorId::new(&FrontId::random(), u32::MAX as usize).request(u64::MAX);
+        assert_eq!(id.as_bytes().len(), ID_BYTES);
     }
 
     #[test]
@@ -106,7 +158,7 @@ mod tests {
         let front = FrontId::random();
         let reactor = ReactorId::new(&front, 0);
         let other = ReactorId::new(&front, 1);
-        assert_eq!(reactor.serial(&other.request(5)), None);
+        assert_eq!(reactor.serial(other.request(5).as_str()), None);
         for odd in ["", "-", "-00", "-05", "-A", "-+5", "-zzzzzzzzzzzzzzzz"] {
             assert_eq!(reactor.serial(&format!("{}{odd}", reactor.as_str())), None, "{odd}");
         }

@@ -14,20 +14,19 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, sleep_until};
 
 use super::dial::{Dialled, Stream, dial};
-use super::wire::{Command, take_reply, write_push_head};
+use super::outgoing::Outgoing;
+use super::wire::{Command, take_reply};
 use super::{NotTaken, Outage, Pushed, Shared};
 use crate::backoff::Backoff;
 use crate::lifecycle::{Life, Phase};
 
-/// A payload of at least this many bytes is sent from where it lies; a smaller one is copied into the buffer.
-const COPY_BYTES: usize = 16 * 1024;
 /// After this many times the stall limit without a reply the connection is given up.
 const GIVE_UP_STALLS: u32 = 5;
 /// Waits between tries to connect.
@@ -47,25 +46,21 @@ struct State {
     stalled: bool,
     /// When the connection was lost, or the link made.
     down_since: Instant,
-    chunks: VecDeque<Bytes>,
-    tail: BytesMut,
-    queued_bytes: usize,
+    out: Outgoing,
     expects: VecDeque<Expect>,
-    /// Bytes ever appended and ever written on this connection.
-    appended: u64,
-    written: u64,
     waker: Option<Waker>,
 }
 
 struct Expect {
-    /// The command's end, in bytes appended.
-    end: u64,
+    /// The command's end, in bytes appended; unknown while more pushes can join it.
+    end: Option<u64>,
     at: Instant,
     then: Then,
 }
 
 enum Then {
-    Push(u64),
+    /// The tokens of its values, in order.
+    Push(Vec<u64>),
     Forget,
     Withdraw,
     TakeBack(u64),
@@ -78,12 +73,8 @@ impl Link {
             up: false,
             stalled: false,
             down_since: Instant::now(),
-            chunks: VecDeque::new(),
-            tail: BytesMut::new(),
-            queued_bytes: 0,
+            out: Outgoing::default(),
             expects: VecDeque::new(),
-            appended: 0,
-            written: 0,
             waker: None,
         };
         Self(Rc::new(Inner { shared, label, state: RefCell::new(state), outage: Outage::default() }))
@@ -111,21 +102,17 @@ impl Link {
         if !state.takes(self.0.shared.options.patience) {
             return Err(NotTaken::Down);
         }
-        if state.queued_bytes + payload.len() > room {
+        if state.out.waiting() + payload.len() > room {
             return Err(NotTaken::Full);
         }
-        let before = state.tail.len();
-        write_push_head(&mut state.tail, key, payload.len());
-        let mut length = state.tail.len() - before + payload.len() + 2;
-        if payload.len() < COPY_BYTES {
-            state.tail.put_slice(payload);
+        if state.out.joins(key, payload) {
+            state.out.join(payload);
+            state.joined(token);
         } else {
-            let head = state.tail.split().freeze();
-            state.chunks.push_back(head);
-            state.chunks.push_back(payload.clone());
+            state.close_group();
+            let end = state.out.push(key, payload);
+            state.expect(end, Then::Push(vec![token]));
         }
-        state.tail.put_slice(b"\r\n");
-        state.expect(&mut length, Then::Push(token));
         Ok(())
     }
 
@@ -151,10 +138,11 @@ impl Link {
 
     fn send(&self, command: Command, then: Then) {
         let state = &mut *self.0.state.borrow_mut();
-        let mut length = command.0.len();
-        if state.up && !state.stalled && state.queued_bytes + length <= self.0.shared.options.outgoing_bytes {
-            state.tail.put_slice(&command.0);
-            state.expect(&mut length, then);
+        let length = command.0.len();
+        if state.up && !state.stalled && state.out.waiting() + length <= self.0.shared.options.outgoing_bytes {
+            state.close_group();
+            let end = state.out.append(&command.0);
+            state.expect(Some(end), then);
         }
     }
 
@@ -182,11 +170,23 @@ impl State {
         if self.up { !self.stalled } else { self.down_since.elapsed() < patience }
     }
 
-    fn expect(&mut self, length: &mut usize, then: Then) {
-        self.queued_bytes += *length;
-        self.appended += *length as u64;
-        self.expects.push_back(Expect { end: self.appended, at: Instant::now(), then });
+    fn expect(&mut self, end: Option<u64>, then: Then) {
+        self.expects.push_back(Expect { end, at: Instant::now(), then });
         self.wake();
+    }
+
+    /// A push has become part of the last command.
+    fn joined(&mut self, token: u64) {
+        if let Some(Expect { then: Then::Push(tokens), .. }) = self.expects.back_mut() {
+            tokens.push(token);
+        }
+    }
+
+    /// No more pushes join the last command.
+    fn close_group(&mut self) {
+        if let Some(last) = self.expects.back_mut().filter(|last| last.end.is_none()) {
+            last.end = Some(self.out.close_group());
+        }
     }
 
     fn wake(&mut self) {
@@ -195,35 +195,18 @@ impl State {
         }
     }
 
-    fn next_chunk(&mut self) -> Option<&mut Bytes> {
-        while self.chunks.front().is_some_and(Bytes::is_empty) {
-            self.chunks.pop_front();
-        }
-        if self.chunks.is_empty() && !self.tail.is_empty() {
-            self.chunks.push_back(self.tail.split().freeze());
-        }
-        self.chunks.front_mut()
-    }
-
-    fn wrote(&mut self, bytes: usize) {
-        self.written += bytes as u64;
-        self.queued_bytes -= bytes;
-        if let Some(chunk) = self.chunks.front_mut() {
-            chunk.advance(bytes);
-        }
-    }
-
     /// Forgets everything of this connection and tells what became of each push.
     fn reset(&mut self) -> Vec<(u64, Pushed)> {
-        let written = self.written;
-        let fate = |e: Expect| match e.then {
-            Then::Push(token) => Some((token, if e.end <= written { Pushed::Unknown } else { Pushed::Unwritten })),
-            Then::Forget | Then::Withdraw | Then::TakeBack(_) | Then::Call(_) => None,
-        };
-        let fates = self.expects.drain(..).filter_map(fate).collect();
-        self.chunks.clear();
-        self.tail = BytesMut::new();
-        (self.queued_bytes, self.appended, self.written) = (0, 0, 0);
+        let written = self.out.written();
+        let mut fates = Vec::new();
+        for expect in self.expects.drain(..) {
+            let out = expect.end.is_some_and(|end| end <= written);
+            if let Then::Push(tokens) = expect.then {
+                let fate = if out { Pushed::Unknown } else { Pushed::Unwritten };
+                fates.extend(tokens.into_iter().map(|token| (token, fate.clone())));
+            }
+        }
+        self.out = Outgoing::default();
         self.stalled = false;
         fates
     }
@@ -346,11 +329,12 @@ impl Inner {
 
     fn write(&self, cx: &mut Context<'_>, stream: &mut Box<dyn Stream>) -> io::Result<()> {
         let state = &mut *self.state.borrow_mut();
-        while let Some(chunk) = state.next_chunk() {
+        state.close_group();
+        while let Some(chunk) = state.out.next_chunk() {
             match Pin::new(&mut *stream).poll_write(cx, chunk) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(bytes)) => state.wrote(bytes),
+                Poll::Ready(Ok(bytes)) => state.out.wrote(bytes),
                 Poll::Ready(Err(error)) => return Err(error),
             }
         }
@@ -386,7 +370,7 @@ impl Inner {
             };
             oldest.get_or_insert(expect.at);
             match expect.then {
-                Then::Push(token) => fates.push((token, fate_of(&frame))),
+                Then::Push(tokens) => tell_each(&tokens, &frame, fates),
                 Then::Call(sender) => drop(sender.send(frame)),
                 Then::Forget => self.note_error(&frame),
                 Then::TakeBack(token) => fates.push((token, Pushed::TakenBack(self.count_withdrawn(&frame)))),
@@ -421,10 +405,14 @@ impl Inner {
     }
 }
 
-fn fate_of(frame: &BytesFrame) -> Pushed {
-    match frame {
-        BytesFrame::Integer(depth) => Pushed::Depth((*depth).max(0) as u64),
-        other => Pushed::Refused(super::wire::text_of(other)),
+/// The fate of each value of one command: its reply is the depth behind the last of them.
+fn tell_each(tokens: &[u64], frame: &BytesFrame, fates: &mut Vec<(u64, Pushed)>) {
+    for (behind, token) in (0..tokens.len()).rev().zip(tokens) {
+        let fate = match frame {
+            BytesFrame::Integer(depth) => Pushed::Depth(((*depth).max(0) as u64).saturating_sub(behind as u64)),
+            other => Pushed::Refused(super::wire::text_of(other)),
+        };
+        fates.push((*token, fate));
     }
 }
 

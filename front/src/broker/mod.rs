@@ -11,6 +11,7 @@ mod answers;
 pub mod control;
 mod dial;
 mod link;
+mod outgoing;
 mod subscriptions;
 mod wire;
 

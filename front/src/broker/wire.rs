@@ -24,23 +24,25 @@ impl Command {
 /// Appends a command.
 pub(crate) fn write_command(out: &mut BytesMut, parts: &[&[u8]]) {
     write_length(out, b'*', parts.len());
-    for part in parts {
-        write_bulk_head(out, part.len());
-        out.put_slice(part);
-        out.put_slice(b"\r\n");
-    }
+    parts.iter().for_each(|part| write_bulk(out, part));
 }
 
-/// Appends `RPUSH key` up to and with the length of the payload, whose bytes and line end come next.
-pub(crate) fn write_push_head(out: &mut BytesMut, key: &[u8], payload: usize) {
-    out.put_slice(b"*3\r\n$5\r\nRPUSH\r\n");
-    write_bulk_head(out, key.len());
-    out.put_slice(key);
+/// Appends `RPUSH key` for so many values, which come next.
+pub(crate) fn write_push_head(out: &mut BytesMut, values: usize, key: &[u8]) {
+    write_length(out, b'*', values + 2);
+    out.put_slice(b"$5\r\nRPUSH\r\n");
+    write_bulk(out, key);
+}
+
+/// Appends a value.
+pub(crate) fn write_bulk(out: &mut BytesMut, value: &[u8]) {
+    write_bulk_head(out, value.len());
+    out.put_slice(value);
     out.put_slice(b"\r\n");
-    write_bulk_head(out, payload);
 }
 
-fn write_bulk_head(out: &mut BytesMut, length: usize) {
+/// Appends what stands before the bytes of a value.
+pub(crate) fn write_bulk_head(out: &mut BytesMut, length: usize) {
     write_length(out, b'$', length);
 }
 
@@ -73,14 +75,6 @@ pub(crate) fn text_of(frame: &BytesFrame) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_push_in_pieces_is_the_command_in_one() {
-        let mut pieces = BytesMut::new();
-        write_push_head(&mut pieces, b"tempest:web", 5);
-        pieces.put_slice(b"hello\r\n");
-        assert_eq!(pieces.freeze(), Command::new(&[b"RPUSH", b"tempest:web", b"hello"]).0);
-    }
 
     #[test]
     fn replies_come_off_one_by_one() {

@@ -11,6 +11,7 @@ mod router;
 mod sse;
 
 use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use hyper::body::Incoming;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::hub::{Hub, Opening, Seat};
+use crate::ident::RequestId;
 use crate::lifecycle::Life;
 use crate::queue::Dispatch;
 use crate::telemetry::{AccessLog, Metrics};
@@ -94,7 +96,7 @@ pub struct Detach {
     /// How it begins.
     pub opening: Opening,
     /// The request's id.
-    pub id: String,
+    pub id: RequestId,
     /// For the access log.
     pub entry: Option<Entry>,
 }
@@ -182,7 +184,11 @@ impl Entry {
 }
 
 /// Handles one request. Never fails: what goes wrong becomes a response.
-pub async fn handle(context: Rc<Context>, peer: Rc<Peer>, request: Request<Incoming>) -> Response<Body> {
+pub async fn handle(
+    context: Rc<Context>,
+    peer: Rc<Peer>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     peer.turn_to(Activity::Busy);
     let _flying = Flying::new(&context.metrics);
     let started = Instant::now();
@@ -192,16 +198,17 @@ pub async fn handle(context: Rc<Context>, peer: Rc<Peer>, request: Request<Incom
     let outcome = match route(&context, &request) {
         Ok(Target::Queue(route)) => request_reply::answer(&context, &peer, request, route, &id).await,
         Ok(Target::Subscribe { channel }) => {
-            sse::answer(&context, &peer, request, &channel, (&id.0, entry.as_ref())).await
+            // Boxed, since most requests never get here and would carry its state along.
+            Box::pin(sse::answer(&context, &peer, request, &channel, (id, entry.as_ref()))).await
         }
         Ok(Target::Files { dir, rest }) => {
-            files::serve(dir, &rest, &request).await.map(|response| response.map(Body::boxed))
+            Box::pin(files::serve(dir, &rest, &request)).await.map(|response| response.map(Body::boxed))
         }
         Err(failure) => Err(failure),
     };
     let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, wants_json));
-    respond::finish(&context, &peer, &mut response, started, entry, id.0);
-    response
+    respond::finish(&context, &peer, &mut response, started, entry, id);
+    Ok(response)
 }
 
 fn route<'c>(context: &'c Context, request: &Request<Incoming>) -> Result<Target<'c>, Failure> {
@@ -246,7 +253,7 @@ pub(crate) fn host_of(request: &Request<Incoming>) -> Result<Option<&str>, Failu
     }
     match first.map(|value| value.to_str()) {
         None => Ok(None),
-        Some(Ok(host)) if !host.contains(['/', '@', ' ', '\\', '?', '#']) => Ok(Some(host)),
+        Some(Ok(host)) if !host.bytes().any(|byte| b"/@ \\?#".contains(&byte)) => Ok(Some(host)),
         Some(_) => Err(Failure::BadRequest("the Host header is not a host")),
     }
 }

@@ -10,6 +10,7 @@ use super::body::{self, Body};
 use super::router::QueueRoute;
 use super::{Context, Peer, host_of};
 use crate::error::Failure;
+use crate::ident::RequestId;
 use crate::queue::{self, Head, Ticket};
 
 pub(super) async fn answer(
@@ -17,7 +18,7 @@ pub(super) async fn answer(
     peer: &Rc<Peer>,
     mut request: Request<Incoming>,
     route: &QueueRoute,
-    id: &(String, u64),
+    id: &RequestId,
 ) -> Result<Response<Body>, Failure> {
     let (body, share) = body::collect(context, &mut request, route.body_limit).await?;
     let ticket = context.dispatch.submit(
@@ -33,17 +34,14 @@ pub(super) async fn answer(
             body: &body,
             timeout: route.timeout,
         },
-        &id.0,
-        id.1,
+        id,
     )?;
     // The job has its own copy: what was taken for the body is free again.
     drop((body, share));
     let is_head = *request.method() == Method::HEAD;
     drop(request);
     let head = ticket.head().await?;
-    let client = Rc::clone(peer);
-    ticket.on_cut(move || client.expire());
-    Ok(respond(head, ticket, is_head))
+    Ok(respond(head, ticket, is_head, peer))
 }
 
 pub(super) fn version_of(version: Version) -> &'static str {
@@ -56,7 +54,7 @@ pub(super) fn version_of(version: Version) -> &'static str {
     }
 }
 
-fn respond(head: Head, ticket: Ticket, is_head: bool) -> Response<Body> {
+fn respond(head: Head, ticket: Ticket, is_head: bool, peer: &Rc<Peer>) -> Response<Body> {
     let Head { status, mut headers } = head;
     let bodiless = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let body = match ticket.take_whole() {
@@ -71,7 +69,11 @@ fn respond(head: Head, ticket: Ticket, is_head: bool) -> Response<Body> {
             headers.remove(header::CONTENT_LENGTH);
             Body::whole(whole)
         }
-        None => Body::answer(ticket),
+        None => {
+            let client = Rc::clone(peer);
+            ticket.on_cut(move || client.expire());
+            Body::answer(ticket)
+        }
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use super::body::Body;
 use super::{Context, Entry, Peer};
 use crate::error::Failure;
+use crate::ident::RequestId;
 use crate::lifecycle::Phase;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -116,17 +117,18 @@ pub(super) fn finish(
     response: &mut Response<Body>,
     started: Instant,
     entry: Option<Entry>,
-    id: String,
+    id: RequestId,
 ) {
     let status = response.status().as_u16();
     context.metrics.requests.inc(status);
     context.metrics.request_seconds.observe(started.elapsed());
-    let value = HeaderValue::from_str(&id).expect("ids are letters, digits, a dot and a hyphen");
+    let value = HeaderValue::from_bytes(id.as_bytes()).expect("ids are letters, digits, a dot and a hyphen");
     response.headers_mut().insert(REQUEST_ID, value);
     if context.life.phase() >= Phase::Draining {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let report = entry.map(|entry| Box::new(move |bytes| entry.write(&id, status, bytes)) as Box<dyn FnOnce(u64)>);
+    let report =
+        entry.map(|entry| Box::new(move |bytes| entry.write(id.as_str(), status, bytes)) as Box<dyn FnOnce(u64)>);
     response.body_mut().on_end(peer, report);
 }
 

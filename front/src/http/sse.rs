@@ -14,6 +14,7 @@ use super::{Body, Context, Detach, Entry, Peer};
 use crate::config::Channels;
 use crate::error::Failure;
 use crate::hub::{Opening, Refused};
+use crate::ident::RequestId;
 use crate::telemetry::Refusal;
 
 /// A stream that could not begin ends with this hint, in ms.
@@ -24,7 +25,7 @@ pub(super) async fn answer(
     peer: &Peer,
     request: Request<Incoming>,
     channel: &str,
-    (id, entry): (&str, Option<&Entry>),
+    (id, entry): (RequestId, Option<&Entry>),
 ) -> Result<Response<Body>, Failure> {
     let allowed = [Method::GET, Method::HEAD, Method::OPTIONS];
     if !allowed.contains(request.method()) {
@@ -56,7 +57,7 @@ pub(super) async fn answer(
     let chunked = request.version() == Version::HTTP_11;
     let opening = Opening { head: head(chunked, cors).into(), first: first_lines(channels), chunked };
     context.metrics.requests.inc(StatusCode::OK.as_u16());
-    *peer.detach.borrow_mut() = Some(Box::new(Detach { seat, opening, id: id.to_owned(), entry: entry.cloned() }));
+    *peer.detach.borrow_mut() = Some(Box::new(Detach { seat, opening, id, entry: entry.cloned() }));
     peer.wake();
     // The connection ends this future when it takes the socket.
     std::future::pending().await

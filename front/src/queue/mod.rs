@@ -10,6 +10,7 @@ mod submit;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -88,6 +89,26 @@ impl QueueState {
     }
 }
 
+/// Hashes serial numbers, which are ours and count upwards: nobody can choose them, so they need no defence against
+/// chosen collisions. Multiplied so that neighbours differ in the top bits, too, which the table tells entries by
+/// (Fibonacci hashing: 2^64 divided by the golden ratio).
+#[derive(Default)]
+struct BySerial(u64);
+
+impl Hasher for BySerial {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
 /// The table of one reactor's waiting requests.
 pub struct Dispatch {
     broker: Rc<Broker>,
@@ -96,9 +117,11 @@ pub struct Dispatch {
     limits: Limits,
     metrics: Arc<Metrics>,
     problems: Arc<Problems>,
-    pending: RefCell<HashMap<u64, Pending>>,
+    pending: RefCell<HashMap<u64, Pending, BuildHasherDefault<BySerial>>>,
     queues: RefCell<Vec<Rc<QueueState>>>,
     serial: Cell<u64>,
+    /// Where jobs are written before their length is known.
+    scratch: Cell<Vec<u8>>,
     /// Wakes the clock when the table stops being empty.
     busy: Notify,
     slow_tick: Cell<u32>,
@@ -124,6 +147,7 @@ impl Dispatch {
             pending: RefCell::default(),
             queues: RefCell::default(),
             serial: Cell::new(0),
+            scratch: Cell::default(),
             busy: Notify::new(),
             slow_tick: Cell::new(0),
         })
@@ -322,21 +346,21 @@ impl Dispatch {
     pub fn answers(&self, messages: &[Bytes]) {
         for message in messages {
             match decode_answer(message, self.limits.answer_bytes, false) {
-                Decoded::Answer(answer) => self.answer(answer),
+                Decoded::Answer(answer) => self.answer(message, &answer),
                 Decoded::Ignored { .. } => self.metrics.answers.inc(AnswerOutcome::Ignored),
                 Decoded::Rejected(rejected) => self.rejected(message, &rejected),
             }
         }
     }
 
-    fn answer(&self, answer: Answer<'_>) {
+    fn answer(&self, message: &Bytes, answer: &Answer<'_>) {
         let serial = self.reactor.serial(&answer.id);
         let bounds = Bounds { buffer: self.limits.answer_buffer, reorder: self.limits.answer_reorder };
         let taken = serial.and_then(|serial| {
             let mut table = self.pending.borrow_mut();
             let pending = table.get_mut(&serial)?;
             let first = answer.n == 0;
-            let taken = pending.take(answer, bounds);
+            let taken = pending.take(message, answer, bounds);
             if first && matches!(taken, Taken::More | Taken::Complete) {
                 pending.queue.answered.set(pending.queue.answered.get() + 1);
             }
@@ -365,7 +389,7 @@ impl Dispatch {
         let head_only = self.pending.borrow().get(&serial).is_some_and(|pending| pending.head_only);
         // Where only the head was asked for, the length is that of a body that is not there.
         if let (true, Decoded::Answer(answer)) = (head_only, decode_answer(message, self.limits.answer_bytes, true)) {
-            self.answer(answer);
+            self.answer(message, &answer);
             return;
         }
         self.malformed(serial, rejected.reason);
@@ -394,6 +418,7 @@ impl Dispatch {
         let queue = self.pending.borrow().get(&serial).map(|p| p.queue.name.to_string()).unwrap_or_default();
         let request = self.reactor.request(serial);
         tracing::warn!(what, %queue, %request, "{detail}");
-        self.problems.note(Problem { at: self.broker.now_ms(), what, queue, request, detail: detail.to_owned() });
+        let (request, detail) = (request.to_string(), detail.to_owned());
+        self.problems.note(Problem { at: self.broker.now_ms(), what, queue, request, detail });
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The rules about sequence, attempt and limits live here, away from Redis and from the table of all requests.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -102,14 +103,14 @@ impl Pending {
     }
 
     /// Puts one message in its place.
-    pub(super) fn take(&mut self, answer: Answer<'_>, bounds: Bounds) -> Taken {
+    pub(super) fn take(&mut self, message: &Bytes, answer: &Answer<'_>, bounds: Bounds) -> Taken {
         if answer.attempt.is_some_and(|attempt| attempt != self.attempt) {
             return Taken::Fenced;
         }
         if answer.n < self.next || self.early.contains_key(&answer.n) {
             return Taken::Duplicate;
         }
-        let head = match self.head_of(&answer) {
+        let head = match head_of(message, answer) {
             Ok(head) => head,
             Err(reason) => return Taken::Malformed(reason),
         };
@@ -118,15 +119,6 @@ impl Pending {
             return self.keep_early(answer.n, message, bounds);
         }
         self.deliver(message, bounds)
-    }
-
-    /// Only the first message has a head; later ones must not change it.
-    fn head_of(&self, answer: &Answer<'_>) -> Result<Option<Head>, Reason> {
-        if answer.n > 0 {
-            return Ok(None);
-        }
-        let status = StatusCode::from_u16(answer.status).map_err(|_| Reason::BadStatus)?;
-        Ok(Some(Head { status, headers: to_header_map(&answer.headers)? }))
     }
 
     fn keep_early(&mut self, n: u64, message: Early, bounds: Bounds) -> Taken {
@@ -161,6 +153,15 @@ impl Pending {
     }
 }
 
+/// Only the first message has a head; later ones must not change it.
+fn head_of(message: &Bytes, answer: &Answer<'_>) -> Result<Option<Head>, Reason> {
+    if answer.n > 0 {
+        return Ok(None);
+    }
+    let status = StatusCode::from_u16(answer.status).map_err(|_| Reason::BadStatus)?;
+    Ok(Some(Head { status, headers: to_header_map(message, &answer.headers)? }))
+}
+
 /// A small slice would keep the whole read buffer alive for as long as a slow client takes.
 fn detach(body: &Bytes) -> Bytes {
     const WORTH_SHARING: usize = 16 * 1024;
@@ -182,15 +183,17 @@ pub(super) fn connection_names(value: &str) -> impl Iterator<Item = HeaderName> 
     value.split(',').filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
 }
 
-fn to_header_map(headers: &Headers<'_>) -> Result<HeaderMap, Reason> {
-    let mut map = HeaderMap::with_capacity(headers.len() + 2);
+fn to_header_map(message: &Bytes, headers: &Headers<'_>) -> Result<HeaderMap, Reason> {
+    // Room for those that every response gets, too.
+    let mut map = HeaderMap::with_capacity(headers.len() + 3);
     let mut named = Vec::new();
     for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Reason::BadHeaderName)?;
         if name == header::CONNECTION {
             named.extend(connection_names(value));
         } else if !is_hop_by_hop(&name) {
-            map.append(name, to_value(value)?);
+            let stands = matches!(value, Cow::Borrowed(_));
+            map.append(name, to_value(stands.then_some(message), value)?);
         }
     }
     for name in named {
@@ -199,11 +202,15 @@ fn to_header_map(headers: &Headers<'_>) -> Result<HeaderMap, Reason> {
     Ok(map)
 }
 
-/// Code points up to U+00FF are the bytes of that number.
-fn to_value(text: &str) -> Result<HeaderValue, Reason> {
-    if text.is_ascii() {
-        return HeaderValue::from_str(text).map_err(|_| Reason::BadHeaderValue);
-    }
-    let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
-    HeaderValue::from_bytes(&bytes.map_err(|_| Reason::BadHeaderValue)?).map_err(|_| Reason::BadHeaderValue)
+/// Code points up to U+00FF are the bytes of that number. A value that stands as it is in a message shares its memory:
+/// a response's head is written out as soon as it is there, so it keeps nothing for long.
+fn to_value(standing_in: Option<&Bytes>, text: &str) -> Result<HeaderValue, Reason> {
+    let value = match standing_in.filter(|_| text.is_ascii()) {
+        Some(message) => HeaderValue::from_maybe_shared(message.slice_ref(text.as_bytes())),
+        None => {
+            let bytes: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
+            HeaderValue::from_bytes(&bytes.map_err(|_| Reason::BadHeaderValue)?)
+        }
+    };
+    value.map_err(|_| Reason::BadHeaderValue)
 }

@@ -13,10 +13,14 @@ use super::inbox::{Head, Inbox, Part};
 use super::pending::{Pending, connection_names, is_hop_by_hop};
 use super::{Dispatch, QueueState};
 use crate::error::Failure;
+use crate::ident::RequestId;
 use crate::telemetry::Refusal;
 
 /// Room for the JSON around a request's own bytes.
 const HEAD_ROOM: usize = 768;
+
+/// A job that may become longer than this is written where it stays.
+const SCRATCH_BYTES: usize = 16 * 1024;
 
 /// A request on its way to a queue.
 pub struct Request<'a> {
@@ -51,7 +55,7 @@ pub struct Ticket {
 
 impl Dispatch {
     /// Pushes a request's job. The error says why it was not taken; nothing was written then.
-    pub fn submit(self: &Rc<Self>, request: &Request<'_>, id: &str, serial: u64) -> Result<Ticket, Failure> {
+    pub fn submit(self: &Rc<Self>, request: &Request<'_>, id: &RequestId) -> Result<Ticket, Failure> {
         if self.waiting() >= self.limits.pending {
             self.metrics.refused.inc(Refusal::TooManyPending);
             return Err(Failure::Overload("too many requests are waiting"));
@@ -60,7 +64,8 @@ impl Dispatch {
             self.metrics.refused.inc(Refusal::QueueFull);
             return Err(Failure::QueueFull(request.queue.retry_after()));
         }
-        let job = self.encode(request, id);
+        let serial = id.serial();
+        let job = self.encode(request, id.as_str());
         let inbox = Inbox::new();
         let mut pending = Pending::new(Rc::clone(request.queue), job, request.timeout, Rc::clone(&inbox));
         pending.idempotent = request.method.is_idempotent() && *request.method != Method::TRACE;
@@ -77,18 +82,25 @@ impl Dispatch {
         Ok(Ticket { dispatch: Rc::clone(self), serial, inbox })
     }
 
-    /// A fresh request id and its serial number.
-    pub fn next_id(&self) -> (String, u64) {
+    /// A fresh request id.
+    pub fn next_id(&self) -> RequestId {
         let serial = self.serial.get();
         self.serial.set(serial + 1);
-        (self.reactor.request(serial), serial)
+        self.reactor.request(serial)
     }
 
     fn encode(&self, request: &Request<'_>, id: &str) -> Bytes {
         let now = self.broker.now_ms();
         let timeout_ms = request.timeout.as_millis() as u64;
         let path = request.uri.path();
-        let mut out = Vec::with_capacity(HEAD_ROOM + path.len() + request.headers.len() * 48 + request.body.len());
+        let room = HEAD_ROOM + path.len() + request.headers.len() * 48 + request.body.len();
+        let mut scratch = self.scratch.take();
+        // Held by one request at a time and no larger than most jobs: what it gathers is copied out in its exact size.
+        let small = room <= SCRATCH_BYTES;
+        let mut fresh = Vec::new();
+        let out = if small { &mut scratch } else { &mut fresh };
+        out.clear();
+        out.reserve(room);
         let head = JobHead {
             id,
             attempt: 1,
@@ -106,7 +118,7 @@ impl Dispatch {
             server: request.server,
             enqueued: now,
         };
-        let mut writer = JobWriter::new(&mut out, &head);
+        let mut writer = JobWriter::new(out, &head);
         let connections = request.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
         let named: Vec<HeaderName> = connections.flat_map(connection_names).collect();
         for name in request.headers.keys() {
@@ -116,7 +128,9 @@ impl Dispatch {
             writer.header(name.as_str(), request.headers.get_all(name).iter().map(|value| value.as_bytes()));
         }
         writer.finish(request.body);
-        out.into()
+        let job = if small { Bytes::copy_from_slice(&scratch) } else { fresh.into() };
+        self.scratch.set(scratch);
+        job
     }
 }
 

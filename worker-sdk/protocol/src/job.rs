@@ -56,23 +56,21 @@ pub struct JobWriter<'o> {
 impl<'o> JobWriter<'o> {
     /// Appends the head to `out`.
     pub fn new(out: &'o mut Vec<u8>, head: &JobHead<'_>) -> Self {
-        out.extend_from_slice(b"{\"v\":1");
-        text(out, "id", head.id);
-        number(out, "attempt", head.attempt.into());
-        number(out, "deadline", head.deadline);
-        number(out, "timeout_ms", head.timeout_ms);
-        text(out, "reply_to", head.reply_to);
-        text(out, "queue", head.queue);
-        text(out, "action", "http");
-        text(out, "method", head.method);
-        text(out, "path", head.path);
-        optional(out, "query", head.query);
-        optional(out, "host", head.host);
-        text(out, "scheme", head.scheme);
-        text(out, "http", head.http);
-        text(out, "peer", head.peer);
-        text(out, "server", head.server);
-        number(out, "enqueued", head.enqueued);
+        text(out, b"{\"v\":1,\"id\":", head.id);
+        number(out, b",\"attempt\":", head.attempt.into());
+        number(out, b",\"deadline\":", head.deadline);
+        number(out, b",\"timeout_ms\":", head.timeout_ms);
+        text(out, b",\"reply_to\":", head.reply_to);
+        text(out, b",\"queue\":", head.queue);
+        text(out, b",\"action\":\"http\",\"method\":", head.method);
+        text(out, b",\"path\":", head.path);
+        optional(out, b",\"query\":", head.query);
+        optional(out, b",\"host\":", head.host);
+        text(out, b",\"scheme\":", head.scheme);
+        text(out, b",\"http\":", head.http);
+        text(out, b",\"peer\":", head.peer);
+        text(out, b",\"server\":", head.server);
+        number(out, b",\"enqueued\":", head.enqueued);
         out.extend_from_slice(b",\"headers\":{");
         Self { out, headers: 0 }
     }
@@ -103,29 +101,23 @@ impl<'o> JobWriter<'o> {
     }
 }
 
-fn key(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
+// Keys come with their comma and colon, so that each is one copy.
 
-fn text(out: &mut Vec<u8>, name: &str, value: &str) {
-    key(out, name);
+fn text(out: &mut Vec<u8>, key: &[u8], value: &str) {
+    out.extend_from_slice(key);
     write_json_string(out, value);
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: u64) {
-    key(out, name);
+fn number(out: &mut Vec<u8>, key: &[u8], value: u64) {
+    out.extend_from_slice(key);
     write_number(out, value);
 }
 
-fn optional(out: &mut Vec<u8>, name: &str, value: Option<&str>) {
+fn optional(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
+    out.extend_from_slice(key);
     match value {
-        Some(value) => text(out, name, value),
-        None => {
-            key(out, name);
-            out.extend_from_slice(b"null");
-        }
+        Some(value) => write_json_string(out, value),
+        None => out.extend_from_slice(b"null"),
     }
 }
 

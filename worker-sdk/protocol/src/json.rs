@@ -27,16 +27,40 @@ pub(crate) fn write_latin1_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    let mut clean_from = 0;
-    for (at, &byte) in bytes.iter().enumerate() {
-        if byte >= 0x20 && byte != b'"' && byte != b'\\' {
-            continue;
-        }
-        out.extend_from_slice(&bytes[clean_from..at]);
+    let mut rest = bytes;
+    loop {
+        let clean = plain_prefix(rest);
+        out.extend_from_slice(&rest[..clean]);
+        let Some(&byte) = rest.get(clean) else { return };
         write_escape(out, byte);
-        clean_from = at + 1;
+        rest = &rest[clean + 1..];
     }
-    out.extend_from_slice(&bytes[clean_from..]);
+}
+
+/// How many bytes at the start stand for themselves in a JSON string: up to a quote, a backslash or a control
+/// character. Eight at a time: finding out costs more than copying them otherwise.
+pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
+    const WORD: usize = size_of::<u64>();
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..at + WORD) {
+        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+        let special = special_bytes(word);
+        if special != 0 {
+            return at + special.trailing_zeros() as usize / 8;
+        }
+        at += WORD;
+    }
+    at + bytes[at..].iter().take_while(|byte| **byte >= 0x20 && **byte != b'"' && **byte != b'\\').count()
+}
+
+/// The top bit of the first byte that is special, and perhaps of some behind it: a borrow can pass on only upwards.
+/// ("Determine if a word has a byte less than n", Bit Twiddling Hacks, Sean Eron Anderson.)
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & TOPS;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    below(word, 0x20) | is(b'"') | is(b'\\')
 }
 
 fn write_escape(out: &mut Vec<u8>, byte: u8) {
@@ -57,18 +81,7 @@ fn write_escape(out: &mut Vec<u8>, byte: u8) {
 
 /// Appends a decimal number.
 pub(crate) fn write_number(out: &mut Vec<u8>, number: u64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    let mut rest = number;
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 #[cfg(test)]
@@ -90,6 +103,19 @@ mod tests {
         write_latin1_escaped(&mut out, b"caf\xe9 \xff\"");
         out.push(b'"');
         assert_eq!(serde_json::from_slice::<String>(&out).expect("valid JSON"), "caf\u{e9} \u{ff}\"");
+    }
+
+    #[test]
+    fn every_special_byte_is_found_wherever_it_stands() {
+        for special in (0..0x20).chain([b'"', b'\\']) {
+            for at in 0..20 {
+                let mut bytes = vec![b'a'; 20];
+                bytes[at] = special;
+                assert_eq!(plain_prefix(&bytes), at, "{special:#x} at {at}");
+            }
+        }
+        let plain: Vec<u8> = (0x20..=0xff).filter(|byte| !b"\"\\".contains(byte)).collect();
+        assert_eq!(plain_prefix(&plain), plain.len());
     }
 
     #[test]

@@ -28,15 +28,31 @@ pub(super) fn check(answer: &Answer<'_>, head_request: bool) -> Result<(), Reaso
     Ok(())
 }
 
-/// A token of RFC 9110, section 5.6.2.
+/// The bytes of a token (RFC 9110, section 5.6.2).
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
 fn is_token(name: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    !name.is_empty() && name.bytes().all(allowed)
+    !name.is_empty() && name.bytes().all(|byte| TOKEN[usize::from(byte)])
 }
 
 /// Visible characters, space, tab, and what Latin-1 can carry (RFC 9110, section 5.5).
 fn is_field_value(value: &str) -> bool {
-    value.chars().all(|c| c == '\t' || (c >= ' ' && c != '\u{7f}' && c <= '\u{ff}'))
+    value.bytes().all(|byte| (b' '..0x7f).contains(&byte))
+        || value.chars().all(|c| c == '\t' || (c >= ' ' && c != '\u{7f}' && c <= '\u{ff}'))
 }
 
 fn parse_length(value: &str) -> Option<u64> {

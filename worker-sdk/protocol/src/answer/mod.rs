@@ -1,8 +1,8 @@
 //! Answers: what a worker writes and the front reads.
 //!
-//! One JSON value from the first byte, then nothing, or a line feed and the raw body. A quick pass reads the shape
-//! that nearly every answer has; whatever it refuses is read again as a tree, slowly, to say exactly what is wrong.
-//! Both passes must agree; the golden vectors hold them to it. No I/O, no HTTP types.
+//! One JSON value from the first byte, then nothing, or a line feed and the raw body. Three passes, each for what the
+//! one before refuses: a scan of the shape that nearly every answer has, a JSON reader into a structure, and a tree,
+//! slowly, to say exactly what is wrong. They must agree; the golden vectors hold them to it. No I/O, no HTTP types.
 
 use std::borrow::Cow;
 
@@ -14,12 +14,14 @@ mod careful;
 mod check;
 mod encode;
 mod quick;
+mod usual;
 
 pub use encode::{AnswerHead, encode_answer};
 
 use careful::careful;
 use check::check;
 use quick::quick;
+use usual::usual;
 
 /// Header names and values in the order of the message, lists expanded.
 pub type Headers<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
@@ -126,7 +128,7 @@ pub fn decode_answer(message: &Bytes, limit: usize, head_request: bool) -> Decod
     if message.len() > limit {
         return rejected(find_id(message), Reason::TooLarge);
     }
-    let answer = match quick(message) {
+    let answer = match usual(message).or_else(|| quick(message)) {
         Some(answer) => answer,
         None => match careful(message) {
             Decoded::Answer(answer) => answer,

@@ -1,4 +1,4 @@
-//! The quick pass: the shape that nearly every answer has, read in one go and without copying text.
+//! The second pass: a JSON reader into a structure, for escapes, `null` and fields that no version knows yet.
 
 use std::borrow::Cow;
 
