@@ -4,6 +4,7 @@
 //! times. Answers are checked: a run that is short or wrong is a failure, not a fast one. What a server costs is the
 //! processor time of all its processes, since the load takes a good part of a small machine.
 
+mod callgrind;
 mod load;
 mod machine;
 mod measure;

@@ -1,5 +1,6 @@
 //! The tables, a file each. A new comparison is a new file here and a line in [`all`].
 
+mod instructions;
 mod python;
 mod requests;
 mod slow_clients;
@@ -12,6 +13,7 @@ use crate::plan::{Size, Table};
 pub(crate) fn all(size: Size) -> Vec<Table> {
     vec![
         requests::table(size),
+        instructions::table(),
         python::table(size),
         waiting::table(size),
         slow_clients::table(size),
