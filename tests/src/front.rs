@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use crate::binary::tempest_binary;
 use crate::http::{Http, open_connections};
-use crate::process::Process;
+use crate::process::{Process, under};
 use crate::sse::Sse;
 use crate::wait::wait_until;
 
@@ -26,8 +26,14 @@ pub struct Front {
 impl Front {
     /// Writes `config` into `dir` and starts `tempest front` with it; returns when it listens.
     pub fn start(dir: &Path, mark: &str, config: &str) -> Self {
+        Self::start_under(&[], dir, mark, config)
+    }
+
+    /// The same under another program, given as the words of its command line before those of the front: a profiler,
+    /// say, which must become the front's process and not its parent.
+    pub fn start_under(wrapper: &[&str], dir: &Path, mark: &str, config: &str) -> Self {
         let file = Self::write_config(dir, config);
-        let mut command = Command::new(tempest_binary());
+        let mut command = under(wrapper, Command::new(tempest_binary()));
         command.arg("front").arg("--config").arg(file).current_dir(dir);
         Self::listening(Process::start("front", mark, command))
     }

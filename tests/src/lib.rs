@@ -25,7 +25,7 @@ pub use command::{Ran, tempest, tempest_command};
 pub use front::{Front, Metrics};
 pub use http::{Chunk, Http, Response};
 pub use ports::free_port;
-pub use process::{Log, Process, alive, kill, processes_of};
+pub use process::{Log, Process, alive, kill, processes_of, under};
 pub use redis::Redis;
 pub use resp::{Resp, Value};
 pub use rustix::process::Signal;

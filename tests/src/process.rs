@@ -218,6 +218,14 @@ impl Drop for Process {
     }
 }
 
+/// The same program and arguments as arguments of another command, `wrapper`; where that is empty, as they are.
+pub fn under(wrapper: &[&str], command: Command) -> Command {
+    let Some((program, words)) = wrapper.split_first() else { return command };
+    let mut wrapped = Command::new(program);
+    wrapped.args(words).arg(command.get_program()).args(command.get_args());
+    wrapped
+}
+
 /// The same command, ended by the kernel when the test's thread is gone: a killed test run must leave nothing either.
 fn dying_with_us(command: &Command) -> Command {
     let mut wrapped = Command::new("setpriv");

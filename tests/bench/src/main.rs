@@ -4,6 +4,8 @@
 //! times. Answers are checked: a run that is short or wrong is a failure, not a fast one. What a server costs is the
 //! processor time of all its processes, since the load takes a good part of a small machine.
 
+mod callgrind;
+mod guard;
 mod load;
 mod machine;
 mod measure;
@@ -39,10 +41,14 @@ struct Arguments {
     inner: Option<Inner>,
 }
 
-/// What this program is as a child of itself.
+/// What this program does besides, and what it is as a child of itself.
 #[derive(Debug, Subcommand)]
 #[command(disable_help_subcommand = true)]
 enum Inner {
+    /// Holds what the front executes for a request to what was accepted last.
+    Check,
+    /// Accepts what the front executes for a request.
+    Accept,
     /// A load.
     #[command(hide = true)]
     Load {
@@ -60,6 +66,8 @@ enum Inner {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.inner {
+        Some(Inner::Check) => return end(guard::check()),
+        Some(Inner::Accept) => return end(guard::accept()),
         Some(Inner::Load { spec }) => load::run(&spec),
         Some(Inner::Serve { what }) => {
             load::raise_file_limit();
@@ -106,6 +114,16 @@ fn benchmark(arguments: &Arguments) -> ExitCode {
     let ours_failed =
         done.iter().any(|(_, results)| results.failures.keys().any(|(who, _)| who.starts_with("tempest")));
     if ours_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn end(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::progress(&format!("bench: {}", error.trim_end()));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn list(tables: &[plan::Table]) -> ExitCode {

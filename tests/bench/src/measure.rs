@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::callgrind::Counted;
 use crate::load::{Ask, Child, Phase, Spec};
 use crate::machine;
-use crate::peers::Server;
+use crate::peers::{Server, installed};
 use crate::plan::{Sample, Size};
 
 /// Above this share of one processor the load is taken for the bottleneck.
@@ -62,6 +63,35 @@ pub(crate) fn crowd(server: &Server, slow: usize, fast: usize, run_ms: u64) -> R
     let spec = Spec::Crowd { address: server.address, slow, fast, run_ms };
     let (mut child, _) = Child::start(&spec)?;
     answered(server, &mut child)
+}
+
+/// Requests of one warming up and one measurement, where instructions are counted.
+const COUNTED: [u64; 2] = [500, 4_000];
+
+/// Instructions and allocations for one request; the functions that they go to are written beside the report.
+pub(crate) fn instructions(server: &Server, clients: usize) -> Result<Sample, String> {
+    let [warm_up, requests] = COUNTED;
+    let counted = Counted::of(server)?;
+    let spec = Spec::Exactly { address: server.address, clients, ask: Ask::Hello, warm_up, requests };
+    let (mut child, _) = Child::start(&spec)?;
+    counted.zero()?;
+    let result = child.phase()?;
+    let who = if counted.name() == "front" { "tempest" } else { counted.name() };
+    let folder = installed();
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let file = folder.join(format!("instructions-{who}-{clients}"));
+    let profile = counted.take(&file.with_extension("callgrind"))?;
+    std::fs::write(file.with_extension("txt"), profile.text(requests)).map_err(|error| error.to_string())?;
+    let each = |count: u64| count as f64 / requests as f64;
+    let mut sample = Sample::from([
+        ("instructions".into(), each(profile.instructions)),
+        ("allocations".into(), each(profile.allocations)),
+    ]);
+    if let Some(awake) = profile.awake() {
+        sample.insert("awake".into(), each(awake));
+    }
+    sample.insert("seconds".into(), number(&result, "seconds"));
+    Ok(sample)
 }
 
 fn answered(server: &Server, child: &mut Child) -> Result<Sample, String> {

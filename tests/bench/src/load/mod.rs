@@ -6,6 +6,7 @@
 
 mod child;
 mod crowd;
+mod exactly;
 mod message;
 mod publisher;
 mod requests;
@@ -40,6 +41,19 @@ pub(crate) enum Spec {
         warm_up_ms: u64,
         /// Milliseconds of measuring.
         run_ms: u64,
+    },
+    /// So many requests in all, by so many clients, each asking again as soon as it is answered.
+    Exactly {
+        /// The server.
+        address: SocketAddr,
+        /// Clients, one connection each.
+        clients: usize,
+        /// What they ask for.
+        ask: Ask,
+        /// Requests before measuring.
+        warm_up: u64,
+        /// Requests while measuring.
+        requests: u64,
     },
     /// Slow clients that send a byte a second and read 1 KiB a second, beside fast ones, which are measured.
     Crowd {
@@ -105,6 +119,9 @@ pub(crate) fn run(spec: &str) {
         match spec {
             Spec::Requests { address, clients, ask, warm_up_ms, run_ms } => {
                 requests::run(address, clients, ask, warm_up_ms, run_ms, go).await;
+            }
+            Spec::Exactly { address, clients, ask, warm_up, requests } => {
+                exactly::run(address, clients, ask, [warm_up, requests], go).await;
             }
             Spec::Crowd { address, slow, fast, run_ms } => crowd::run(address, slow, fast, run_ms, go).await,
             Spec::Streams { address, streams, count, phases } => {

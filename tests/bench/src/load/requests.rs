@@ -122,7 +122,7 @@ pub(super) async fn client(address: SocketAddr, ask: Ask, nth: usize, tally: Rc<
 
 /// A request with a number in it, written in place.
 #[derive(Debug)]
-struct Request {
+pub(super) struct Request {
     bytes: Vec<u8>,
     /// Where the number stands.
     at: usize,
@@ -133,7 +133,7 @@ struct Request {
 const DIGITS: usize = 8;
 
 impl Request {
-    fn new(ask: Ask) -> Self {
+    pub(super) fn new(ask: Ask) -> Self {
         let (line, body) = match ask {
             Ask::Hello => ("GET /hello?n=", 0),
             Ask::Sleep => ("GET /sleep?n=", 0),
@@ -145,7 +145,7 @@ impl Request {
         Self { bytes, at: line.len(), body }
     }
 
-    fn number(&mut self, number: u32) {
+    pub(super) fn number(&mut self, number: u32) {
         let digits = format!("{number:08x}");
         self.bytes[self.at..self.at + DIGITS].copy_from_slice(digits.as_bytes());
         if self.body > 0 {
@@ -165,7 +165,11 @@ impl Request {
 }
 
 /// One request and its answer: whether the server closes then; None where the connection was closed before a byte.
-async fn exchange(stream: &mut TcpStream, request: &Request, buffer: &mut Vec<u8>) -> Result<Option<bool>, String> {
+pub(super) async fn exchange(
+    stream: &mut TcpStream,
+    request: &Request,
+    buffer: &mut Vec<u8>,
+) -> Result<Option<bool>, String> {
     if stream.write_all(&request.bytes).await.is_err() {
         return Ok(None);
     }

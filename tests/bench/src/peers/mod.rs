@@ -29,7 +29,9 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 use tempest_tests::{Process, target_folder, wait_until};
 
-pub(crate) use self::hyper::{one_thread as hyper_one_thread, two_threads as hyper_two_threads};
+pub(crate) use self::hyper::{
+    one_thread as hyper_one_thread, one_thread_under as hyper_one_thread_under, two_threads as hyper_two_threads,
+};
 
 /// A folder and a mark for the processes of one contender in one round.
 #[derive(Debug)]

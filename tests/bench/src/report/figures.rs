@@ -38,7 +38,7 @@ pub(super) fn samples<'a>(results: &'a Results, contender: &str, case: &str) -> 
 }
 
 /// A number with a comma between thousands.
-pub(super) fn text(value: f64, digits: usize) -> String {
+pub(crate) fn text(value: f64, digits: usize) -> String {
     let plain = format!("{value:.digits$}");
     let (whole, rest) = plain.split_once('.').map_or((plain.as_str(), String::new()), |(a, b)| (a, format!(".{b}")));
     let mut grouped = String::new();

@@ -8,6 +8,7 @@ mod markdown;
 use std::fs;
 use std::path::Path;
 
+pub(crate) use self::figures::text;
 use serde_json::{Value, json};
 
 use crate::machine;

@@ -1,6 +1,7 @@
 //! The tables, a file each. A new comparison is a new file here and a line in [`all`].
 
 mod growth;
+mod instructions;
 mod python;
 mod requests;
 mod slow_clients;
@@ -14,6 +15,7 @@ use crate::plan::{Size, Table};
 pub(crate) fn all(size: Size) -> Vec<Table> {
     vec![
         requests::table(size),
+        instructions::table(),
         python::table(size),
         waiting::table(size),
         slow_clients::table(size),

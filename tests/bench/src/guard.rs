@@ -1,0 +1,210 @@
+//! Holds the front to what it executes for a request: to the instructions and calls for memory that were accepted last.
+//!
+//! Worse is not better for having come in small steps, and what was won is lost unseen unless the bounds follow: a
+//! figure may leave them at neither end. It must not be lenient on a machine with another compiler or libc, only say
+//! that this is a reason. The figures lie in [`FILE`], which `bench accept` writes.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde::Deserialize;
+use tempest_tests::repository;
+
+use crate::plan::{Sample, Size};
+use crate::report::text;
+use crate::rows;
+use crate::run::{self, progress};
+
+/// Where the accepted figures stand, in the repository.
+const FILE: &str = "tests/bench/accepted.toml";
+/// The table and the contender that are held.
+const TABLE: &str = "instructions";
+const CONTENDER: &str = "tempest";
+/// What accepts new figures.
+const ACCEPT: &str = "./dev bench accept";
+
+/// What is written above the figures.
+const HEADER: &str = "\
+# What the front executes for one request in the table `instructions` of the benchmark: instructions in user space
+# without those by which its event loop waits, and calls for memory. ./dev test holds a release build to them, within
+# 5 % and 2 %, both ways. Accept what it executes now, and say in the commit why:
+#     ./dev bench accept
+";
+
+/// A figure that is held, and how far it may be from what was accepted.
+struct Held {
+    /// Its key in samples and in the file.
+    key: &'static str,
+    what: &'static str,
+    digits: usize,
+    /// The share that it may be off, either way: far above the spread of one build over many runs, on an idle machine
+    /// and a busy one (2 % and 0.5 %).
+    tolerance: f64,
+}
+
+const HELD: [Held; 2] = [
+    Held { key: "awake", what: "instructions", digits: 0, tolerance: 0.05 },
+    Held { key: "allocations", what: "calls for memory", digits: 2, tolerance: 0.02 },
+];
+
+/// What was accepted, or is to be.
+#[derive(Debug, Deserialize)]
+struct Accepted {
+    /// What it was built with.
+    with: String,
+    /// Figures by key, by case.
+    cases: BTreeMap<String, BTreeMap<String, f64>>,
+}
+
+/// Measures and compares; an error says what is to be done.
+pub(crate) fn check() -> Result<(), String> {
+    let path = file();
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}; {ACCEPT} writes it", path.display()))?;
+    let accepted: Accepted = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let faults = judge(&measure()?, &accepted);
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// Measures and writes the figures down.
+pub(crate) fn accept() -> Result<(), String> {
+    let measured = measure()?;
+    fs::write(file(), as_toml(&measured)).map_err(|error| format!("{FILE}: {error}"))?;
+    progress(&format!("{FILE} is written"));
+    Ok(())
+}
+
+fn file() -> PathBuf {
+    repository().join(FILE)
+}
+
+/// The figures of this build, each the mean of two runs.
+fn measure() -> Result<Accepted, String> {
+    let mut table = rows::all(Size::Quick).into_iter().find(|table| table.name == TABLE).expect("it is one of them");
+    table.contenders.retain(|one| one.name == CONTENDER);
+    let results = run::run(&table, Size::Quick);
+    let (missing, failures) = (results.missing.values(), results.failures.values().flatten());
+    if let Some(why) = missing.chain(failures).next() {
+        return Err(format!("the front could not be measured: {why}"));
+    }
+    let mut cases = BTreeMap::new();
+    for ((_, case), samples) in results.samples {
+        let figure = |held: &Held| {
+            let mean = mean(&samples, held.key).ok_or_else(|| format!("{case}: no {}, see src/callgrind", held.key))?;
+            Ok((held.key.to_owned(), mean))
+        };
+        let figures = HELD.iter().map(figure).collect::<Result<_, String>>()?;
+        cases.insert(case, figures);
+    }
+    Ok(Accepted { with: built_with(), cases })
+}
+
+fn mean(samples: &[Sample], key: &str) -> Option<f64> {
+    let values = samples.iter().map(|sample| sample.get(key).copied()).collect::<Option<Vec<_>>>()?;
+    Some(values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// What decides on the figures besides our code.
+fn built_with() -> String {
+    let first_line = |program: &str| {
+        let output = Command::new(program).arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&output).lines().next().unwrap_or(program).to_owned()
+    };
+    format!("{}, {}, {}", std::env::consts::ARCH, first_line("rustc"), first_line("ldd"))
+}
+
+fn as_toml(measured: &Accepted) -> String {
+    let mut out = format!("{HEADER}\nwith = {:?}\n", measured.with);
+    for (case, figures) in &measured.cases {
+        out += &format!("\n[cases.{case:?}]\n");
+        for held in &HELD {
+            out += &format!("{} = {:.*}\n", held.key, held.digits, figures[held.key]);
+        }
+    }
+    out
+}
+
+/// What is out of bounds and what to do about it; empty: nothing.
+fn judge(measured: &Accepted, accepted: &Accepted) -> String {
+    let mut faults = String::new();
+    let (mut worse, mut better) = (false, false);
+    if !measured.cases.keys().eq(accepted.cases.keys()) {
+        faults += &format!("{FILE} has other cases than the benchmark: {ACCEPT}\n");
+    }
+    for (case, figures) in &measured.cases {
+        for held in &HELD {
+            let Some(was) = accepted.cases.get(case).and_then(|case| case.get(held.key)) else { continue };
+            let now = figures[held.key];
+            let ratio = now / was;
+            if (ratio - 1.0).abs() > held.tolerance {
+                worse |= ratio > 1.0;
+                better |= ratio < 1.0;
+                faults += &fault(case, held, now, *was);
+            }
+        }
+    }
+    if worse {
+        faults += &format!(
+            "More is executed than was accepted. target/bench/{TABLE}-{CONTENDER}-*.txt say where it goes; make them of \
+             the commit before, too, and compare. If it is worth that: {ACCEPT}\n"
+        );
+    }
+    if better {
+        faults += &format!("Less is executed: {ACCEPT}, or what was won could be lost again unseen.\n");
+    }
+    if (worse || better) && measured.with != accepted.with {
+        let (was, now) = (&accepted.with, &measured.with);
+        faults += &format!("It was accepted with {was}; this is {now}, which alone may be the reason.\n");
+    }
+    faults
+}
+
+fn fault(case: &str, held: &Held, now: f64, was: f64) -> String {
+    let Held { what, digits, tolerance, .. } = held;
+    let (shown, accepted, ratio) = (text(now, *digits), text(was, *digits), now / was);
+    let (low, high) = (1.0 - tolerance, 1.0 + tolerance);
+    format!("{case}: {shown} {what} a request, accepted {accepted}: ratio {ratio:.3}, may be {low:.2} to {high:.2}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(awake: f64, allocations: f64) -> Accepted {
+        let figures = BTreeMap::from([("awake".into(), awake), ("allocations".into(), allocations)]);
+        Accepted { with: "a compiler".into(), cases: BTreeMap::from([("hello, 1 client".into(), figures)]) }
+    }
+
+    #[test]
+    fn both_ends_are_held() {
+        let accepted = figures(10_000.0, 20.0);
+        assert_eq!(judge(&figures(10_499.0, 20.39), &accepted), "");
+        assert_eq!(judge(&figures(9_501.0, 19.61), &accepted), "");
+        let worse = judge(&figures(10_600.0, 20.0), &accepted);
+        let line =
+            "hello, 1 client: 10,600 instructions a request, accepted 10,000: ratio 1.060, may be 0.95 to 1.05\n";
+        assert!(worse.starts_with(line) && worse.contains("More is executed"), "{worse}");
+        let better = judge(&figures(10_000.0, 19.0), &accepted);
+        assert!(better.contains("ratio 0.950, may be 0.98 to 1.02") && better.contains("Less is executed"), "{better}");
+    }
+
+    #[test]
+    fn another_compiler_is_named_where_it_may_be_the_reason() {
+        let mut accepted = figures(10_000.0, 20.0);
+        accepted.with = "another".into();
+        assert_eq!(judge(&figures(10_000.0, 20.0), &accepted), "");
+        assert!(judge(&figures(5_000.0, 20.0), &accepted).contains("accepted with another; this is a compiler"));
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let written = figures(10_000.4, 20.006);
+        let read: Accepted = toml::from_str(&as_toml(&written)).expect("it is TOML");
+        assert_eq!(read.with, written.with);
+        assert_eq!(read.cases["hello, 1 client"]["awake"].to_string(), "10000");
+        assert_eq!(judge(&read, &written), "");
+        let file: Accepted = toml::from_str(&fs::read_to_string(file()).expect("it is there")).expect("it is TOML");
+        assert_eq!(file.cases.len(), 2, "the accepted figures of both cases");
+    }
+}
