@@ -28,20 +28,16 @@ pub(crate) struct Setup {
 }
 
 /// One worker in Rust.
-<<<<<<< HEAD
-pub(crate) const RUST: Setup =
-    Setup { language: Some("rust"), workers: 1, reactors: 1, unix: true, queues: 1, concurrency: None };
-=======
 pub(crate) const RUST: Setup = Setup {
     language: Some("rust"),
     workers: 1,
     reactors: 1,
     unix: true,
+    queues: 1,
     concurrency: None,
     wrapper: &[],
     settings: "",
 };
->>>>>>> instr
 /// One worker in Python.
 pub(crate) const PYTHON: Setup = Setup { language: Some("python"), ..RUST };
 /// No worker: streams only.
@@ -67,15 +63,10 @@ pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
     let redis = place.start("redis", command);
     redis.log.wait_for("Ready to accept connections");
     let url = if setup.unix { format!("unix://{}", socket.display()) } else { format!("redis://127.0.0.1:{port}") };
-<<<<<<< HEAD
     let routes = routes(setup.queues);
-    let config = format!("redis.url = \"{url}\"\n{SETTINGS}front.reactors = {}\n{routes}", setup.reactors);
-    let front = Front::start(&place.dir.join("front"), &place.mark, &config);
-=======
     let Setup { reactors, settings, .. } = setup;
-    let config = format!("redis.url = \"{url}\"\n{SETTINGS}front.reactors = {reactors}\n{settings}\n");
+    let config = format!("redis.url = \"{url}\"\n{SETTINGS}front.reactors = {reactors}\n{settings}\n{routes}");
     let front = Front::start_under(setup.wrapper, &place.dir.join("front"), &place.mark, &config);
->>>>>>> instr
     front.wait_ready();
     let address = front.address();
     let mut processes: Vec<_> = (0..setup.workers)
