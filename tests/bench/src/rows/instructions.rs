@@ -16,6 +16,7 @@ pub(super) fn table() -> Table {
     let case = |name: &str, clients| Case::new(name, move |server| instructions(server, clients));
     Table {
         name: "instructions",
+        quick: true,
         title: "Instructions of the front",
         about: "What the front executes in user space for one request that a worker answers, and how often it asks for \
                 memory, counted by callgrind. Without waiting: without those by which the event loop waits for what \
