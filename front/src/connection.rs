@@ -40,14 +40,19 @@ pub struct Connections(RefCell<Vec<Weak<Peer>>>);
 
 impl Connections {
     /// Serves one socket until its end; streams go on in a task of their own, which holds `guard` then.
-    pub async fn serve<G: 'static>(&self, context: Rc<Context>, socket: TcpStream, guard: G) {
+    pub async fn serve<G: Unpin + 'static>(&self, context: Rc<Context>, socket: TcpStream, guard: G) {
         let (Ok(address), Ok(server)) = (socket.peer_addr(), socket.local_addr()) else { return };
         let peer = Peer::new(address, server);
         self.0.borrow_mut().push(Rc::downgrade(&peer));
         let ended = drive(&context, &peer, socket).await;
         match ended {
             End::Stream(socket, detach) => {
-                drop(tokio::task::spawn_local(stream(socket, detach, guard)));
+                let Detach { seat, opening, id, entry } = *detach;
+                let report = entry.map(|entry| {
+                    let write = move |bytes| entry.write(id.as_str(), StatusCode::OK.as_u16(), bytes);
+                    Box::new(write) as Box<dyn FnOnce(u64)>
+                });
+                drop(tokio::task::spawn_local(hub::Stream::new(socket, seat, &opening, report, guard)));
             }
             End::Close(socket, last_words) => close(socket, &last_words).await,
         }
@@ -181,15 +186,6 @@ fn listen(peer: &Peer, cx: &TaskContext<'_>) {
         Some(known) => known.clone_from(cx.waker()),
         none => *none = Some(cx.waker().clone()),
     }
-}
-
-async fn stream<G>(socket: TcpStream, detach: Box<Detach>, guard: G) {
-    let Detach { seat, opening, id, entry } = *detach;
-    let ended = hub::serve(socket, seat, opening).await;
-    if let Some(entry) = entry {
-        entry.write(id.as_str(), StatusCode::OK.as_u16(), ended.bytes);
-    }
-    drop(guard);
 }
 
 /// Says the last words, closes our side, and listens a little so that they arrive.

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::dial::{Dialled, Stream, dial};
 use super::link::pause;
-use super::wire::{take_reply, text_of, write_command};
+use super::wire::{Command, take_reply, text_of, write_command};
 use super::{Outage, Shared};
 use crate::backoff::Backoff;
 use crate::lifecycle::{Life, Phase};
@@ -32,7 +32,10 @@ const RECONNECT: (Duration, Duration) = (Duration::from_millis(10), Duration::fr
 
 pub(super) fn start(shared: Rc<Shared>, mut life: Life) {
     tokio::task::spawn_local(async move {
-        let reader = Reader { key: shared.options.answers_key.clone(), shared, outage: Outage::default() };
+        let key = shared.options.answers_key.clone();
+        let block = BLOCK.as_secs().to_string();
+        let wait = [b"BLMOVE", key.as_bytes(), key.as_bytes(), b"LEFT", b"LEFT", block.as_bytes()];
+        let reader = Reader { wait: Command::new(&wait).0, key, shared, outage: Outage::default() };
         tokio::select! {
             () = reader.run() => {}
             () = life.reached(Phase::Stopping) => {}
@@ -42,6 +45,8 @@ pub(super) fn start(shared: Rc<Shared>, mut life: Life) {
 
 struct Reader {
     key: String,
+    /// The command that waits.
+    wait: Bytes,
     shared: Rc<Shared>,
     outage: Outage,
 }
@@ -98,11 +103,12 @@ impl Reader {
         let key = self.key.as_bytes();
         let mut out = BytesMut::with_capacity(256);
         if handled > 0 {
-            write_command(&mut out, &[b"LTRIM", key, handled.to_string().as_bytes(), b"-1"]);
+            let mut digits = itoa::Buffer::new();
+            write_command(&mut out, &[b"LTRIM", key, digits.format(handled).as_bytes(), b"-1"]);
         }
-        let block = BLOCK.as_secs().to_string();
-        write_command(&mut out, &[b"BLMOVE", key, key, b"LEFT", b"LEFT", block.as_bytes()]);
-        write_command(&mut out, &[b"LRANGE", key, b"0", (most - 1).to_string().as_bytes()]);
+        out.extend_from_slice(&self.wait);
+        let mut digits = itoa::Buffer::new();
+        write_command(&mut out, &[b"LRANGE", key, b"0", digits.format(most - 1).as_bytes()]);
         stream.write_all(&out).await?;
         stream.flush().await?;
         let limit = BLOCK + self.shared.options.stall;

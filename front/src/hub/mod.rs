@@ -24,7 +24,7 @@ use crate::config::Channels;
 use crate::telemetry::Metrics;
 
 use channel::{Channel, Frame};
-pub use stream::{Ended, Opening, serve};
+pub use stream::{Opening, Stream};
 
 /// How often quiet streams are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -185,10 +185,10 @@ impl Hub {
         }
     }
 
-    /// When a stream that is written to now should next be heard of: the interval, less up to a fifth of it.
-    fn next_beat(&self) -> u32 {
+    /// Sweeps between two signs of life of a stream that begins now: the interval, less up to a fifth of it.
+    fn beat_every(&self) -> u32 {
         let seconds = self.config.heartbeat.as_secs_f64() * (1.0 - random_unit() / 5.0);
-        self.clock.get() + (seconds / SWEEP.as_secs_f64()).max(1.0) as u32
+        (seconds / SWEEP.as_secs_f64()).max(1.0) as u32
     }
 }
 

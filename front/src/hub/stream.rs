@@ -3,8 +3,9 @@
 //! It is all that is left of a connection once its request has been answered with a stream: no buffers of its own,
 //! one task of a few hundred bytes. Messages that wait are joined into one write. It must not allocate a message.
 
-use std::future::poll_fn;
+use std::future::Future;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -35,59 +36,80 @@ pub struct Opening {
     pub chunked: bool,
 }
 
-/// What became of a stream.
-#[derive(Debug)]
-pub struct Ended {
-    /// Why it ended; None: the channel said so.
-    pub reason: Option<StreamDrop>,
-    /// Bytes written, head included.
-    pub bytes: u64,
-}
-
-struct Stream {
+/// One stream from its head to its end; resolves when it has ended. Written out rather than an `async` block: what is
+/// held while it waits is what ten thousand of them cost.
+pub struct Stream<G> {
     socket: TcpStream,
     seat: Seat,
     reader: Rc<Reader>,
-    chunked: bool,
     /// Bytes of our own that go out before any message: the head, a comment, the goodbye.
     own: Bytes,
     written: u64,
+    /// Sweeps between two signs of life. Other streams have other numbers, so that not all are due at once.
+    beat_every: u32,
+    chunked: bool,
     /// The goodbye is under way.
     leaving: Option<Option<StreamDrop>>,
+    /// Told the bytes written, head included.
+    report: Option<Box<dyn FnOnce(u64)>>,
+    _guard: G,
 }
 
-/// Streams the seat's channel to the socket until either is done. Resolves when the stream has ended.
-pub async fn serve(socket: TcpStream, seat: Seat, opening: Opening) -> Ended {
-    let hub = Rc::clone(&seat.hub);
-    hub.metrics.streams_open.inc();
-    hub.metrics.streams_opened.inc();
-    let reader = seat.channel.join(hub.next_beat());
-    let mut own = opening.head.to_vec();
-    own.extend_from_slice(&Frame::chunk(opening.first.as_bytes()).bytes(opening.chunked));
-    let stream = Stream { socket, seat, reader, chunked: opening.chunked, own: own.into(), written: 0, leaving: None };
-    if hub.draining.get() {
-        stream.reader.draining.set(true);
+impl<G> Stream<G> {
+    /// Takes a seat and a socket. `report` is told at the end how many bytes were written; `guard` lives as long.
+    pub fn new(
+        socket: TcpStream,
+        seat: Seat,
+        opening: &Opening,
+        report: Option<Box<dyn FnOnce(u64)>>,
+        guard: G,
+    ) -> Self {
+        let hub = &seat.hub;
+        hub.metrics.streams_open.inc();
+        hub.metrics.streams_opened.inc();
+        let beat_every = hub.beat_every();
+        let reader = seat.channel.join(hub.clock.get() + beat_every);
+        reader.draining.set(hub.draining.get());
+        let mut own = opening.head.to_vec();
+        own.extend_from_slice(&Frame::chunk(opening.first.as_bytes()).bytes(opening.chunked));
+        Self {
+            socket,
+            seat,
+            reader,
+            own: own.into(),
+            written: 0,
+            beat_every,
+            chunked: opening.chunked,
+            leaving: None,
+            report,
+            _guard: guard,
+        }
     }
-    let ended = run(stream).await;
-    hub.metrics.streams_open.dec();
-    if let Some(reason) = ended.reason {
-        hub.metrics.stream_drops.inc(reason);
+}
+
+impl<G: Unpin> Future for Stream<G> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Poll::Ready(reason) = Stream::poll(&mut self, cx) else { return Poll::Pending };
+        if let Some(reason) = reason {
+            self.seat.hub.metrics.stream_drops.inc(reason);
+        }
+        if let Some(report) = self.report.take() {
+            report(self.written);
+        }
+        Poll::Ready(())
     }
-    ended
 }
 
-async fn run(mut stream: Stream) -> Ended {
-    let reason = poll_fn(|cx| stream.poll(cx)).await;
-    Ended { reason, bytes: stream.written }
-}
-
-impl Drop for Stream {
+impl<G> Drop for Stream<G> {
     fn drop(&mut self) {
         self.seat.channel.part(&self.reader);
+        self.seat.hub.metrics.streams_open.dec();
     }
 }
 
-impl Stream {
+impl<G> Stream<G> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamDrop>> {
         self.reader.listen(cx.waker());
         if self.peer_left(cx) {
@@ -141,13 +163,17 @@ impl Stream {
 
     fn write_messages(&mut self, cx: &mut Context<'_>) -> io::Result<Sent> {
         let wrote = self.channel().unread(&self.reader, self.chunked, |frames| {
+            let Some(first) = frames.next() else { return Ok(Some(0)) };
+            let Some(second) = frames.next() else { return self.try_write(cx, &[IoSlice::new(first)]) };
             let mut slices = [IoSlice::new(&[]); JOIN];
-            let mut count = 0;
-            for frame in frames.take(JOIN) {
+            slices[0] = IoSlice::new(first);
+            slices[1] = IoSlice::new(second);
+            let mut count = 2;
+            for frame in frames.take(JOIN - count) {
                 slices[count] = IoSlice::new(frame);
                 count += 1;
             }
-            if count == 0 { Ok(Some(0)) } else { self.try_write(cx, &slices[..count]) }
+            self.try_write(cx, &slices[..count])
         })?;
         match wrote {
             None => Ok(Sent::Blocked),
@@ -155,8 +181,7 @@ impl Stream {
             Some(bytes) => {
                 let messages = self.channel().advance(&self.reader, bytes, self.chunked);
                 self.written += bytes as u64;
-                self.reader.due.set(self.hub().next_beat());
-                self.reader.beat.set(false);
+                self.alive();
                 self.hub().metrics.deliveries.add(messages);
                 self.hub().metrics.delivery_bytes.add(bytes as u64);
                 Ok(Sent::Some)
@@ -176,13 +201,19 @@ impl Stream {
         } else if self.reader.draining.get() {
             let wait = (COME_BACK_MS * (1.0 + random_unit())) as u64;
             self.leave(&format!("retry: {wait}\n: this server is going away\n\n"), Some(StreamDrop::Drain))
-        } else if self.reader.beat.replace(false) {
-            self.reader.due.set(self.hub().next_beat());
+        } else if self.reader.beat.get() {
+            self.alive();
             self.own = Frame::chunk(b":\n\n").bytes(self.chunked);
         } else {
             return false;
         }
         true
+    }
+
+    /// Something was written: the next sign of life is due that much later.
+    fn alive(&self) {
+        self.reader.due.set(self.hub().clock.get() + self.beat_every);
+        self.reader.beat.set(false);
     }
 
     fn leave(&mut self, words: &str, reason: Option<StreamDrop>) {
@@ -200,7 +231,11 @@ impl Stream {
     /// None: the socket takes nothing now, and wakes the task when it does.
     fn try_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
         loop {
-            match self.socket.try_write_vectored(slices) {
+            let written = match slices {
+                [only] => self.socket.try_write(only),
+                several => self.socket.try_write_vectored(several),
+            };
+            match written {
                 Ok(bytes) => return Ok(Some(bytes)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Err(error),
@@ -215,12 +250,12 @@ impl Stream {
 
     /// Reads and forgets what the peer sends; true once it has closed.
     fn peer_left(&self, cx: &mut Context<'_>) -> bool {
-        let mut scrap = [0; DISCARD];
         for _ in 0..READS {
             let Poll::Ready(ready) = self.socket.poll_read_ready(cx) else { return false };
             if ready.is_err() {
                 return true;
             }
+            let mut scrap = [0; DISCARD];
             match self.socket.try_read(&mut scrap) {
                 Ok(0) => return true,
                 Ok(_) => {}

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use tempest_protocol::{JobHead, JobWriter};
 
 use super::inbox::{Head, Inbox, Part};
@@ -121,11 +121,17 @@ impl Dispatch {
         let mut writer = JobWriter::new(out, &head);
         let connections = request.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
         let named: Vec<HeaderName> = connections.flat_map(connection_names).collect();
-        for name in request.headers.keys() {
-            if is_hop_by_hop(name) || *name == header::EXPECT || named.contains(name) {
-                continue;
+        // Values of one name come one behind the other, so no name is looked up.
+        let mut headers = request.headers.iter().peekable();
+        while let Some((name, value)) = headers.next() {
+            let skipped = is_hop_by_hop(name) || *name == header::EXPECT || named.contains(name);
+            let more = std::iter::from_fn(|| headers.next_if(|(next, _)| *next == name));
+            let values = std::iter::once(value).chain(more.map(|(_, value)| value)).map(HeaderValue::as_bytes);
+            if skipped {
+                values.for_each(drop);
+            } else {
+                writer.header(name.as_str(), values);
             }
-            writer.header(name.as_str(), request.headers.get_all(name).iter().map(|value| value.as_bytes()));
         }
         writer.finish(request.body);
         let job = if small { Bytes::copy_from_slice(&scratch) } else { fresh.into() };

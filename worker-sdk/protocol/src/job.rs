@@ -12,7 +12,9 @@ use serde::Deserialize;
 
 use crate::json::{write_json_string, write_latin1_escaped, write_number};
 
-/// The facts that the front states about a request; headers and body follow through [`JobWriter`].
+/// The facts that the front states about a request; headers and body follow through [`JobWriter`]. What the front has
+/// made itself is written as it is: it must not hold quotes, backslashes or control characters. These are `id`,
+/// `reply_to`, `queue`, `method` (a token), `scheme`, `http`, `peer` and `server`.
 #[derive(Clone, Copy, Debug)]
 pub struct JobHead<'a> {
     /// Request id, unique among all fronts.
@@ -56,20 +58,20 @@ pub struct JobWriter<'o> {
 impl<'o> JobWriter<'o> {
     /// Appends the head to `out`.
     pub fn new(out: &'o mut Vec<u8>, head: &JobHead<'_>) -> Self {
-        text(out, b"{\"v\":1,\"id\":", head.id);
+        own(out, b"{\"v\":1,\"id\":\"", head.id);
         number(out, b",\"attempt\":", head.attempt.into());
         number(out, b",\"deadline\":", head.deadline);
         number(out, b",\"timeout_ms\":", head.timeout_ms);
-        text(out, b",\"reply_to\":", head.reply_to);
-        text(out, b",\"queue\":", head.queue);
-        text(out, b",\"action\":\"http\",\"method\":", head.method);
+        own(out, b",\"reply_to\":\"", head.reply_to);
+        own(out, b",\"queue\":\"", head.queue);
+        own(out, b",\"action\":\"http\",\"method\":\"", head.method);
         text(out, b",\"path\":", head.path);
         optional(out, b",\"query\":", head.query);
         optional(out, b",\"host\":", head.host);
-        text(out, b",\"scheme\":", head.scheme);
-        text(out, b",\"http\":", head.http);
-        text(out, b",\"peer\":", head.peer);
-        text(out, b",\"server\":", head.server);
+        own(out, b",\"scheme\":\"", head.scheme);
+        own(out, b",\"http\":\"", head.http);
+        own(out, b",\"peer\":\"", head.peer);
+        own(out, b",\"server\":\"", head.server);
         number(out, b",\"enqueued\":", head.enqueued);
         out.extend_from_slice(b",\"headers\":{");
         Self { out, headers: 0 }
@@ -106,6 +108,14 @@ impl<'o> JobWriter<'o> {
 fn text(out: &mut Vec<u8>, key: &[u8], value: &str) {
     out.extend_from_slice(key);
     write_json_string(out, value);
+}
+
+/// Text of the front's own, which needs no escaping.
+fn own(out: &mut Vec<u8>, key: &[u8], value: &str) {
+    debug_assert_eq!(crate::json::plain_prefix(value.as_bytes()), value.len(), "{value:?} is not the front's own");
+    out.extend_from_slice(key);
+    out.extend_from_slice(value.as_bytes());
+    out.push(b'"');
 }
 
 fn number(out: &mut Vec<u8>, key: &[u8], value: u64) {

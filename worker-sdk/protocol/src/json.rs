@@ -41,16 +41,24 @@ fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
 /// character. Eight at a time: finding out costs more than copying them otherwise.
 pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     const WORD: usize = size_of::<u64>();
+    let word_at = |at: usize| bytes.get(at..at + WORD)?.try_into().ok().map(u64::from_le_bytes);
+    if bytes.len() < WORD {
+        return bytes.iter().take_while(|byte| **byte >= 0x20 && **byte != b'"' && **byte != b'\\').count();
+    }
+    let last = bytes.len() - WORD;
     let mut at = 0;
-    while let Some(word) = bytes.get(at..at + WORD) {
-        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
-        let special = special_bytes(word);
+    loop {
+        // The last word begins within the one before it: bytes that were looked at already are plain.
+        at = at.min(last);
+        let special = word_at(at).map_or(0, special_bytes);
         if special != 0 {
             return at + special.trailing_zeros() as usize / 8;
         }
+        if at == last {
+            return bytes.len();
+        }
         at += WORD;
     }
-    at + bytes[at..].iter().take_while(|byte| **byte >= 0x20 && **byte != b'"' && **byte != b'\\').count()
 }
 
 /// The top bit of the first byte that is special, and perhaps of some behind it: a borrow can pass on only upwards.
