@@ -175,6 +175,7 @@ impl Reactor {
         let ears = Ears { dispatch: Rc::clone(&dispatch), hub: Rc::clone(&hub) };
         self.broker.start(Rc::new(ears), life);
         until_the_end(life, dispatch.keep_time());
+        until_the_end(life, Rc::clone(&hub).fan_out());
         until_the_end(life, hub.keep_alive());
         let (connections, context) = (Rc::clone(&self.connections), Rc::clone(&self.context));
         until_the_end(life, async move { connections.keep_time(&context).await });

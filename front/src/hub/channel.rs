@@ -93,6 +93,14 @@ pub(super) struct Channel {
     max_bytes: usize,
     ring: RefCell<Ring>,
     readers: RefCell<Vec<Rc<Reader>>>,
+    walk: Cell<Walk>,
+}
+
+/// Where the waking of readers stands: those from `next` on, round the end, `left` of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Walk {
+    next: usize,
+    left: usize,
 }
 
 #[derive(Default)]
@@ -140,6 +148,7 @@ impl Channel {
             max_bytes,
             ring: RefCell::default(),
             readers: RefCell::default(),
+            walk: Cell::default(),
         }
     }
 
@@ -157,6 +166,10 @@ impl Channel {
             place: Cell::new(readers.len()),
         });
         readers.push(Rc::clone(&reader));
+        let mut walk = self.walk.get();
+        // It has nothing to read, but the way round is one longer.
+        walk.left += usize::from(walk.left > 0);
+        self.walk.set(walk);
         reader
     }
 
@@ -164,19 +177,27 @@ impl Channel {
     pub(super) fn part(&self, reader: &Reader) {
         let mut readers = self.readers.borrow_mut();
         readers.swap_remove(reader.place.get());
+        let mut walk = self.walk.get();
         if let Some(moved) = readers.get(reader.place.get()) {
             moved.place.set(reader.place.get());
+            // The walk may have passed the place that it comes to.
+            if walk.left > 0 {
+                moved.wake();
+            }
         }
+        walk.left = walk.left.min(readers.len());
+        self.walk.set(walk);
         let mut ring = self.ring.borrow_mut();
         let from = reader.cursor.get().saturating_sub(ring.first) as usize;
         ring.kept.iter_mut().skip(from).for_each(|kept| kept.unread -= 1);
         ring.drop_read();
     }
 
-    pub(super) fn publish(&self, frame: Frame) {
+    /// Keeps a message; true where readers are to be woken, by [`Channel::wake_some`].
+    pub(super) fn publish(&self, frame: Frame) -> bool {
         let readers = self.readers.borrow();
         if readers.is_empty() {
-            return;
+            return false;
         }
         let mut ring = self.ring.borrow_mut();
         ring.bytes += frame.chunk.len();
@@ -185,8 +206,23 @@ impl Channel {
         while ring.kept.len() > 1 && (ring.kept.len() > self.max_messages || ring.bytes > self.max_bytes) {
             ring.drop_first();
         }
-        drop(ring);
-        readers.iter().for_each(|reader| reader.wake());
+        // Whoever the walk has yet to come to finds this message, too; the others are come to once more.
+        self.walk.set(Walk { left: readers.len(), ..self.walk.get() });
+        true
+    }
+
+    /// Wakes up to `most` of the readers that have yet to hear of what was published; true while there are more.
+    pub(super) fn wake_some(&self, most: usize) -> bool {
+        let readers = self.readers.borrow();
+        let Walk { mut next, left } = self.walk.get();
+        let count = left.min(most);
+        for _ in 0..count {
+            next = if next < readers.len() { next } else { 0 };
+            readers[next].wake();
+            next += 1;
+        }
+        self.walk.set(Walk { next, left: left - count });
+        left > count
     }
 
     pub(super) fn end(&self) {
@@ -327,5 +363,47 @@ mod tests {
         }
         assert!(channel.readers.borrow().is_empty());
         assert!(channel.ring.borrow().kept.is_empty());
+    }
+
+    /// A reader that notes when it is woken.
+    struct Heard(std::sync::atomic::AtomicBool);
+
+    impl std::task::Wake for Heard {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    fn joined(channel: &Channel) -> (Rc<Reader>, std::sync::Arc<Heard>) {
+        let heard = std::sync::Arc::new(Heard(false.into()));
+        let reader = channel.join(0);
+        reader.listen(&std::sync::Arc::clone(&heard).into());
+        (reader, heard)
+    }
+
+    #[test]
+    fn every_reader_is_woken_however_many_come_and_go_meanwhile() {
+        const STEP: usize = 3;
+        for (starts, goes) in (1..12).flat_map(|starts| (0..12).map(move |goes| (starts, goes))) {
+            let channel = channel(10);
+            let mut readers: Vec<_> = (0..10).map(|_| joined(&channel)).collect();
+            channel.publish(event("before"));
+            channel.wake_some(starts);
+            readers.iter().for_each(|(_, heard)| heard.0.store(false, std::sync::atomic::Ordering::Relaxed));
+            channel.publish(event("now"));
+            let mut late = Vec::new();
+            let mut steps = 0;
+            while channel.wake_some(STEP) {
+                late.push(joined(&channel));
+                if goes < readers.len() {
+                    channel.part(&readers.remove(goes).0);
+                }
+                steps += 1;
+                assert!(steps < 20, "the walk ends");
+            }
+            let unheard =
+                |(_, heard): &&(Rc<Reader>, std::sync::Arc<Heard>)| !heard.0.load(std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(readers.iter().filter(unheard).count(), 0, "after {starts}, without {goes}");
+        }
     }
 }

@@ -9,13 +9,14 @@ mod channel;
 mod stream;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tempest_protocol::Payload;
+use tokio::sync::Notify;
 use tokio::time::{interval, timeout};
 
 use crate::backoff::random_unit;
@@ -26,6 +27,9 @@ use crate::telemetry::Metrics;
 use channel::{Channel, Frame};
 pub use stream::{Opening, Stream};
 
+/// Readers woken in one go. Enough that walking costs little beside writing to them, few enough that a message which
+/// comes while thousands are served is not behind them all.
+const SLICE: usize = 128;
 /// How often quiet streams are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -43,6 +47,9 @@ pub struct Hub {
     totals: Arc<Totals>,
     metrics: Arc<Metrics>,
     channels: RefCell<HashMap<String, Rc<Channel>>>,
+    /// Channels with readers that have yet to be woken.
+    walked: RefCell<VecDeque<Rc<Channel>>>,
+    to_walk: Notify,
     /// Seconds since the start, as the sweep counts them.
     clock: Cell<u32>,
     draining: Cell<bool>,
@@ -76,6 +83,8 @@ impl Hub {
             totals,
             metrics,
             channels: RefCell::default(),
+            walked: RefCell::default(),
+            to_walk: Notify::new(),
             clock: Cell::new(0),
             draining: Cell::new(false),
         })
@@ -140,7 +149,7 @@ impl Hub {
         let Some(channel) = self.channels.borrow().get(key).cloned() else { return };
         self.metrics.publications.inc();
         let payload = tempest_protocol::decode_payload(payload, channel.array_form, channel.control);
-        channel.publish(Frame::of(&payload));
+        self.deliver(&channel, Frame::of(&payload));
         if payload == Payload::End {
             channel.end();
         }
@@ -160,7 +169,35 @@ impl Hub {
     fn comment(&self, text: &str) {
         let frame = Frame::comment(text);
         for channel in self.channels.borrow().values() {
-            channel.publish(frame.clone());
+            self.deliver(channel, frame.clone());
+        }
+    }
+
+    /// Wakes the first readers of a message at once, and has the others woken by [`Hub::fan_out`].
+    fn deliver(&self, channel: &Rc<Channel>, frame: Frame) {
+        if channel.publish(frame) && channel.wake_some(SLICE) {
+            let mut walked = self.walked.borrow_mut();
+            if !walked.iter().any(|known| Rc::ptr_eq(known, channel)) {
+                walked.push_back(Rc::clone(channel));
+                self.to_walk.notify_one();
+            }
+        }
+    }
+
+    /// Wakes the readers of large channels, a slice of each channel in turn, until dropped. Between two slices the
+    /// reactor sees to everything else, and what is published meanwhile is joined with what the rest has yet to get.
+    pub async fn fan_out(self: Rc<Self>) {
+        loop {
+            let next = self.walked.borrow_mut().pop_front();
+            match next {
+                Some(channel) => {
+                    if channel.wake_some(SLICE) {
+                        self.walked.borrow_mut().push_back(channel);
+                    }
+                    tokio::task::yield_now().await;
+                }
+                None => self.to_walk.notified().await,
+            }
         }
     }
 

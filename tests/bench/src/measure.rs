@@ -123,13 +123,12 @@ pub(crate) fn streams(server: &Server, work: StreamWork) -> Result<Sample, Strin
         Phase::Backlog { window: work.backlog.0, run_ms: work.backlog.1 },
         Phase::Rate { per_second: work.rate.0, messages: work.rate.1 },
     ];
-    let trees = || server.processes.iter().flat_map(|process| machine::tree(process.pid())).collect::<Vec<_>>();
-    let before = machine::memory(&trees());
     let (mut child, ready) =
         Child::start(&Spec::Streams { address: server.address, streams, count: work.count, phases })?;
     let mut sample = Sample::new();
-    let per_stream = |memory: u64| memory.saturating_sub(before) as f64 / work.count as f64;
-    sample.insert("idle_bytes".into(), per_stream(machine::memory(&trees())));
+    // Against the start, since a server keeps what a smaller number of streams has made it take.
+    let per_stream = |memory: u64| memory.saturating_sub(server.memory) as f64 / work.count as f64;
+    sample.insert("idle_bytes".into(), per_stream(machine::memory(&server.pids())));
     sample.insert("connect_per_s".into(), work.count as f64 / number(&ready, "connect_seconds"));
     child.phase()?;
     for prefix in ["backlog_", "rate_"] {
@@ -140,7 +139,7 @@ pub(crate) fn streams(server: &Server, work: StreamWork) -> Result<Sample, Strin
         sample.insert(format!("{prefix}per_s"), count / number(&result, "seconds"));
         times(&result, prefix, &mut sample);
     }
-    sample.insert("used_bytes".into(), per_stream(machine::memory(&trees())));
+    sample.insert("used_bytes".into(), per_stream(machine::memory(&server.pids())));
     Ok(sample)
 }
 
@@ -148,7 +147,7 @@ pub(crate) fn streams(server: &Server, work: StreamWork) -> Result<Sample, Strin
 pub(crate) fn idle(server: &Server) -> Result<Sample, String> {
     // What it does after its start is over by then; what it does for ever is seen in as long a time.
     const SETTLE: Duration = Duration::from_secs(1);
-    let pids: Vec<_> = server.processes.iter().flat_map(|process| machine::tree(process.pid())).collect();
+    let pids = server.pids();
     std::thread::sleep(SETTLE);
     let before = machine::cpu_seconds(&pids);
     std::thread::sleep(SETTLE * 2);

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tempest_tests::{Signal, assert_no_process, kill, processes_of, scratch};
 
+use crate::machine;
 use crate::peers::{Missing, Place, Server};
 use crate::plan::{Case, Contender, Sample, Size, Table};
 
@@ -51,7 +52,10 @@ fn visit(table: &Table, contender: &Contender, size: Size, results: &mut Results
     let place = Place { dir, mark };
     let start = Instant::now();
     let server = match catch_unwind(AssertUnwindSafe(|| (contender.start)(&place))) {
-        Ok(Ok(server)) => server,
+        Ok(Ok(mut server)) => {
+            server.memory = machine::memory(&server.pids());
+            server
+        }
         Ok(Err(Missing(why))) => {
             progress(&format!("  missing: {why}"));
             results.missing.insert(contender.name.into(), why);

@@ -42,5 +42,11 @@ pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
             after: r#""}"#.into(),
         },
     };
-    Ok(Server { processes: vec![process], address, tuning: "1 process, memory engine".into(), streams: Some(streams) })
+    Ok(Server {
+        processes: vec![process],
+        address,
+        tuning: "1 process, memory engine".into(),
+        streams: Some(streams),
+        memory: 0,
+    })
 }

@@ -45,5 +45,5 @@ fn start(place: &Place, interface: &str, application: &str, workers: usize) -> R
     wait_listening(address);
     let name = if interface == "wsgi" { "WSGI, 4 threads each" } else { "ASGI, uvloop" };
     let tuning = format!("{workers} worker{}, {name}", if workers == 1 { "" } else { "s" });
-    Ok(Server { processes: vec![process], address, tuning, streams: None })
+    Ok(Server { processes: vec![process], address, tuning, streams: None, memory: 0 })
 }

@@ -43,5 +43,5 @@ fn with_threads(place: &Place, threads: usize) -> Result<Server, Missing> {
     ready::lines(&process.log, "a worker is ready", WORKERS);
     wait_listening(address);
     let tuning = format!("{WORKERS} workers × {threads} threads, parser in C");
-    Ok(Server { processes: vec![process], address, tuning, streams: None })
+    Ok(Server { processes: vec![process], address, tuning, streams: None, memory: 0 })
 }

@@ -26,5 +26,5 @@ fn start(place: &Place, threads: &str, wrapper: &[&str]) -> Server {
     let process = place.start("hyper", command);
     wait_listening(address);
     let tuning = format!("1 process, {threads} thread{}", if threads == "1" { "" } else { "s" });
-    Server { processes: vec![process], address, tuning, streams: None }
+    Server { processes: vec![process], address, tuning, streams: None, memory: 0 }
 }

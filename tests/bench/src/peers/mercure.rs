@@ -43,5 +43,6 @@ pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
         address,
         tuning: "1 process, local transport".into(),
         streams: Some(streams),
+        memory: 0,
     })
 }

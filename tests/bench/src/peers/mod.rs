@@ -29,6 +29,8 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 use tempest_tests::{Process, target_folder, wait_until};
 
+use crate::machine;
+
 pub(crate) use self::hyper::{
     one_thread as hyper_one_thread, one_thread_under as hyper_one_thread_under, two_threads as hyper_two_threads,
 };
@@ -53,6 +55,8 @@ pub(crate) struct Server {
     pub(crate) processes: Vec<Process>,
     /// Where clients connect.
     pub(crate) address: SocketAddr,
+    /// Bytes of memory that all of them had before any load; set by whoever started it.
+    pub(crate) memory: u64,
     /// Processes and tuning in a few words, for the report: `2 workers × 4 threads`.
     pub(crate) tuning: String,
     /// How streams are read and fed, where it serves any.
@@ -91,6 +95,13 @@ pub(crate) enum Publish {
         /// What stands behind it.
         after: String,
     },
+}
+
+impl Server {
+    /// All of its processes, descendants included.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.processes.iter().flat_map(|process| machine::tree(process.pid())).collect()
+    }
 }
 
 impl Place {

@@ -38,7 +38,7 @@ pub(crate) fn one_handler(place: &Place) -> Result<Server, Missing> {
     let handler = place.start("handler", own_server(&["mongrel2", "ipc://run/requests", "ipc://run/answers"]));
     ready::answers(address, "/hello?n=00000000");
     let tuning = "1 mongrel2 (1 thread), 1 handler in Rust, unix sockets".into();
-    Ok(Server { processes: vec![server, handler], address, tuning, streams: None })
+    Ok(Server { processes: vec![server, handler], address, tuning, streams: None, memory: 0 })
 }
 
 fn config(port: u16) -> String {

@@ -32,7 +32,7 @@ pub(crate) fn proxy(place: &Place) -> Result<Server, Missing> {
     let process = start(place, &nginx, "nginx", "", &proxy_to(upstream, address));
     wait_listening(address);
     let tuning = "nginx 2 workers, kept upstream connections, hyper 1 thread".into();
-    Ok(Server { processes: vec![process, hyper], address, tuning, streams: None })
+    Ok(Server { processes: vec![process, hyper], address, tuning, streams: None, memory: 0 })
 }
 
 /// A reverse proxy before gunicorn, which takes slow clients away from it: gunicorn's documents advise it.
@@ -90,7 +90,13 @@ pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
             after: String::new(),
         },
     };
-    Ok(Server { processes: vec![process], address, tuning: "nginx 2 workers, nchan".into(), streams: Some(streams) })
+    Ok(Server {
+        processes: vec![process],
+        address,
+        tuning: "nginx 2 workers, nchan".into(),
+        streams: Some(streams),
+        memory: 0,
+    })
 }
 
 /// A small HTTP server whose one answer never changes: `headers` are `name value;` for `add_header`.

@@ -58,7 +58,7 @@ pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
     };
     let processes = vec![condure, handler, proxy, zurl, origin];
     let tuning = "condure 2 threads, proxy, handler, zurl, an application in nginx".into();
-    Ok(Server { processes, address, tuning, streams: Some(streams) })
+    Ok(Server { processes, address, tuning, streams: Some(streams), memory: 0 })
 }
 
 /// As its runner's template has it.

@@ -87,7 +87,7 @@ pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
     };
     let tuning = format!("1 front ({} reactor), 1 Redis{workers}", setup.reactors);
     let streams = Streams { path: "/sub/bench".into(), publish: Publish::Redis { socket, channel: "bench".into() } };
-    Ok(Server { processes, address, tuning, streams: Some(streams) })
+    Ok(Server { processes, address, tuning, streams: Some(streams), memory: 0 })
 }
 
 /// The default routes, and before them one for each queue more.

@@ -33,5 +33,5 @@ fn start(place: &Place, workers: usize) -> Result<Server, Missing> {
     ready::lines(&process.log, "Started server process", workers);
     wait_listening(address);
     let tuning = format!("{workers} worker{}, uvloop, httptools", if workers == 1 { "" } else { "s" });
-    Ok(Server { processes: vec![process], address, tuning, streams: None })
+    Ok(Server { processes: vec![process], address, tuning, streams: None, memory: 0 })
 }
