@@ -18,6 +18,7 @@ from ._claim import Claimer
 from ._clock import Clock
 from ._link import Link, pack
 from ._settings import PUSH_MESSAGES, PUSHES_IN_FLIGHT
+from ._wire import SHORTEST_CLAIM, SHORTEST_COUNT
 
 log = logging.getLogger("tempest_worker")
 
@@ -87,6 +88,7 @@ class Courier:
             data = self._packed()
             data.append(claim)
             self.link.write(b"".join(data))
+        self.link.expect(SHORTEST_COUNT * len(self._unread) + SHORTEST_CLAIM)
         self._acknowledge()
         return self._claimer.jobs([self.link.read() for _ in range(replies)])
 
