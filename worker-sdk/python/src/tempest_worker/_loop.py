@@ -183,7 +183,7 @@ class Loop:
             self._batch.ran(ran, now - first)
 
     def _run(self, raw: bytes) -> None:
-        request = self.intake.accept(raw)
+        request = self.intake.accept(raw, self.began)
         if request is None:
             return self._release()
         self.current = request.id
