@@ -56,6 +56,10 @@ class Loop:
         self._claimer = claimer
         self._batch = BatchSize(settings.batch)
         self._claim_refused = False
+        #: Places among the coroutines that were reserved and are not needed. With one claiming thread nobody waits
+        #: for them while it works, so they are given back once for each batch: each time costs a lock.
+        self._spare = 0
+        self._alone = settings.concurrency == 1
         #: Claimed, not started. Only this thread takes from the left; the helper takes from the right.
         self.pending: Deque[bytes] = deque()
         #: True while a claim may be waiting in Redis.
@@ -123,8 +127,9 @@ class Loop:
         finally:
             self.blocked = False
         self._batch.claimed(len(jobs))
-        if self.runner is not None and count > len(jobs):
-            self.runner.release(count - len(jobs))
+        self._spare += count - len(jobs)
+        if not jobs or not self._alone:
+            self._release()
         return jobs
 
     def _room(self) -> int:
@@ -179,30 +184,39 @@ class Loop:
                 self._flush()
         self.began = 0.0
         self.current = None
+        self._release()
         if ran:
             self._batch.ran(ran, now - first)
 
     def _run(self, raw: bytes) -> None:
         request = self.intake.accept(raw, self.began)
-        if request is None:
-            return self._release()
+        if request is None or not self._handle(request):
+            # A job that is done here needs no place among the coroutines.
+            self._spare += 1
+            if not self._alone:
+                self._release()
+
+    def _handle(self, request: Request) -> bool:
+        """Run a job's handler; True where a coroutine answers."""
         self.current = request.id
         self.done += 1
         try:
             endpoint = self._router.find(request)
             if self.runner is not None and (endpoint.is_async or endpoint.is_async_stream):
-                return self.runner.take(endpoint, request)
+                self.runner.take(endpoint, request)
+                return True
             self._answer(request, endpoint.function(request))
         except NoHandler as refusal:
             self._post(request, answer.refusal(request, refusal), request.deadline)
         except CAUGHT as error:
             self._post(request, answer.failure(request, error, self._development), request.deadline)
-        self._release()
+        return False
 
     def _release(self) -> None:
-        """A claimed job needs no place among the coroutines."""
-        if self.runner is not None:
-            self.runner.release(1)
+        """Give back the places that are not needed."""
+        spare, self._spare = self._spare, 0
+        if spare and self.runner is not None:
+            self.runner.release(spare)
 
     def _post(self, request: Request, payload: bytes, deadline: Optional[int]) -> None:
         reply_to = request.reply_to
