@@ -9,9 +9,9 @@ import logging
 import traceback
 from typing import Callable, Dict, List, Optional
 
-from ._codec import PART_BYTES, HeaderValue, encode_answer, encode_cut, encode_plain
+from ._codec import PART_BYTES, TEXT, HeaderValue, encode_answer, encode_cut, encode_plain
 from ._request import Request
-from ._response import BYTES, TEXT, Response, default_type, piece, whole_body
+from ._response import BYTES, Response, default_type, piece, whole_body
 from ._routing import NoHandler
 
 log = logging.getLogger("tempest_worker")

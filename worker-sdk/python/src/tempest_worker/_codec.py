@@ -17,6 +17,8 @@ from ._json import loads, quote
 VERSION = 1
 #: Bodies are cut into messages of this many bytes, so that a large one holds up no small one.
 PART_BYTES = 64 * 1024
+#: Content type of a text.
+TEXT = "text/plain; charset=utf-8"
 
 HeaderValue = Union[str, int, Sequence[str]]
 
@@ -121,6 +123,11 @@ def encode_plain(request_id: str, attempt: int, status: int, content_type: str, 
     return text.encode("ascii") + body
 
 
+def encode_text(request_id: str, attempt: int, text: str) -> bytes:
+    """A whole answer of a text with status 200: the most frequent one, encoded in one go."""
+    return f'{{"id":{quote(request_id)},"attempt":{attempt}{_TEXT_HEAD}}}\n{text}'.encode()
+
+
 def encode_answer(
     request_id: str,
     attempt: int,
@@ -174,3 +181,6 @@ def _one_value(name: str, value: object) -> str:
     if not _VALUE.fullmatch(value):
         raise ValueError(f"header {name}: {value!r} holds a line break, a control character or one above U+00FF")
     return quote(value)
+
+
+_TEXT_HEAD = _head(200, {"content-type": TEXT})

@@ -42,10 +42,7 @@ class LinkLost(Exception):
 
 def pack(*words: bytes) -> bytes:
     """One command in the protocol of Redis."""
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        parts.append(b"$%d\r\n%b\r\n" % (len(word), word))
-    return b"".join(parts)
+    return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
 
 
 class Address:

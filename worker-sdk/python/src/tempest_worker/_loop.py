@@ -19,12 +19,12 @@ from . import _answer as answer
 from ._batch import BatchSize
 from ._claim import Claimer
 from ._clock import Clock
-from ._codec import PART_BYTES, encode_plain
-from ._courier import Courier, Message
+from ._codec import PART_BYTES, encode_text
+from ._courier import Courier
 from ._intake import Intake
 from ._link import Link, LinkLost
 from ._request import Request
-from ._response import TEXT, Response, is_stream, to_response
+from ._response import Response, is_stream, to_response
 from ._routing import NoHandler, Router
 from ._settings import FLUSH_SECONDS, STOP_GRACE_SECONDS, STREAM_MESSAGES, Settings
 
@@ -36,6 +36,9 @@ log = logging.getLogger("tempest_worker")
 
 #: What a handler may raise without ending the worker: leaving it by sys.exit is a mistake of the handler.
 CAUGHT = (Exception, SystemExit)
+
+#: Characters of a text that surely fits one message: each has at most 4 bytes.
+_SHORT = PART_BYTES // 4
 
 #: Seconds before a refused claim is tried again; refusals (no permission, wrong type of key) need a person.
 _REFUSED_SECONDS = 1.0
@@ -221,14 +224,17 @@ class Loop:
     def _post(self, request: Request, payload: bytes, deadline: Optional[int]) -> None:
         reply_to = request.reply_to
         if reply_to is not None:
-            self.courier.outbox.append(Message(reply_to, payload, deadline))
+            self.courier.outbox.append((reply_to, payload, deadline))
 
     def _answer(self, request: Request, result: Any) -> None:
-        if type(result) is str and len(result) <= PART_BYTES // 4:
-            # The usual case, without a Response in between. A quarter: a character has at most 4 bytes.
-            body = result.encode("utf-8")
-            payload = encode_plain(request.id, request.attempt, 200, TEXT, body)
-            return self._post(request, payload, request.deadline)
+        if type(result) is str and len(result) <= _SHORT:
+            # The usual case, without a Response in between.
+            fields = request.fields
+            payload = encode_text(request.id, fields.get("attempt") or 1, result)
+            reply_to = fields.get("reply_to")
+            if reply_to is not None:
+                self.courier.outbox.append((reply_to, payload, fields.get("deadline") or None))
+            return
         response = to_response(result)
         if is_stream(response.body):
             return self._stream(request, response)

@@ -13,7 +13,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Deque, List, Optional, Set, Tuple
 
 from . import _answer as answer
-from ._courier import Message
 from ._request import Request
 from ._response import Response, is_stream, to_response
 from ._routing import Endpoint
@@ -140,7 +139,7 @@ class Runner(threading.Thread):
     def _post(self, request: Request, payload: bytes, deadline: Optional[int]) -> None:
         reply_to = request.reply_to
         if reply_to is not None:
-            self._helper.post(Message(reply_to, payload, deadline))
+            self._helper.post((reply_to, payload, deadline))
 
 
 async def _pieces(body: Any) -> Any:
