@@ -11,7 +11,16 @@ from support import vector_bytes, vectors
 from wire import Ignored, Rejected, read_answer
 
 from tempest_worker import _codec, _json
-from tempest_worker._codec import PART_BYTES, TEXT, Malformed, decode_job, encode_answer, encode_cut, encode_plain, encode_text
+from tempest_worker._codec import (
+    PART_BYTES,
+    TEXT,
+    Malformed,
+    decode_job,
+    encode_answer,
+    encode_cut,
+    encode_plain,
+    encode_text,
+)
 
 
 def named(vector: Dict[str, Any]) -> str:
