@@ -19,7 +19,6 @@ from . import _answer as answer
 from ._batch import BatchSize
 from ._claim import Claimer
 from ._clock import Clock
-from ._codec import PART_BYTES, encode_text
 from ._courier import Courier
 from ._intake import Intake
 from ._link import Link, LinkLost
@@ -36,9 +35,6 @@ log = logging.getLogger("tempest_worker")
 
 #: What a handler may raise without ending the worker: leaving it by sys.exit is a mistake of the handler.
 CAUGHT = (Exception, SystemExit)
-
-#: Characters of a text that surely fits one message: each has at most 4 bytes.
-_SHORT = PART_BYTES // 4
 
 #: Seconds before a refused claim is tried again; refusals (no permission, wrong type of key) need a person.
 _REFUSED_SECONDS = 1.0
@@ -227,10 +223,9 @@ class Loop:
             self.courier.outbox.append((reply_to, payload, deadline))
 
     def _answer(self, request: Request, result: Any) -> None:
-        if type(result) is str and len(result) <= _SHORT:
-            # The usual case, without a Response in between.
+        payload = answer.usual(request, result)
+        if payload is not None:
             fields = request.fields
-            payload = encode_text(request.id, fields.get("attempt") or 1, result)
             reply_to = fields.get("reply_to")
             if reply_to is not None:
                 self.courier.outbox.append((reply_to, payload, fields.get("deadline") or None))

@@ -116,6 +116,9 @@ class Runner(threading.Thread):
             self.release(1)
 
     async def _answer(self, request: Request, result: Any) -> None:
+        usual = answer.usual(request, result)
+        if usual is not None:
+            return self._post(request, usual, request.deadline)
         response = to_response(result)
         if is_stream(response.body):
             return await self._stream(request, response)
