@@ -20,7 +20,8 @@ from tempest_worker._link import Address, Link, Outages, pack
 from tempest_worker._resp import make_reader, own_reader
 from tempest_worker._settings import SOCKET_TIMEOUT_SECONDS
 
-REPLIES: List[Any] = [1, None, None, b"", b"a\r\nb", [b"tempest:web", [b"one", b"two\n" + b"x" * 300]], b"OK", [1, None]]
+LONG = b"two\n" + b"x" * 300
+REPLIES: List[Any] = [1, None, None, b"", b"a\r\nb", [b"tempest:web", [b"one", LONG]], b"OK", [1, None]]
 REPLY_BYTES = (
     b":1\r\n*-1\r\n$-1\r\n$0\r\n\r\n$4\r\na\r\nb\r\n"
     b"*2\r\n$11\r\ntempest:web\r\n*2\r\n$3\r\none\r\n$304\r\ntwo\n" + b"x" * 300 + b"\r\n+OK\r\n*2\r\n:1\r\n*-1\r\n"
@@ -115,9 +116,12 @@ def test_the_count_after_a_push_wakes_nobody(
     assert len(receives) == 1
     client.delete("answers")
     # The next reply is shorter than what was expected before.
+    began = time.monotonic()
     link.write(pack(b"RPUSH", b"answers", b"x"))
     assert link.read() == 1
+    assert time.monotonic() - began < SOCKET_TIMEOUT_SECONDS / 2
     link.close()
+    client.delete("answers")
 
 
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
@@ -152,6 +156,16 @@ def test_silence_and_an_end_are_noticed(kind: str, expected: int) -> None:
     with pytest.raises((Gone, OSError)):
         it.reply()
     near.close()
+
+
+@pytest.mark.parametrize("text", ["LOADING Redis is loading", "NOAUTH Authentication required."])
+def test_a_server_that_serves_nobody_is_a_lost_connection(text: str) -> None:
+    near, far = socket.socketpair()
+    far.sendall(b"-%b\r\n" % text.encode())
+    with pytest.raises(Gone, match=text.split()[0]):
+        wire.Wire(near, 1.0).reply()
+    near.close()
+    far.close()
 
 
 def tcp_pair() -> Any:
