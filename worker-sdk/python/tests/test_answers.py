@@ -10,6 +10,9 @@ import pytest
 from support import Front, Server, running
 
 from tempest_worker import App, Request, Response
+from tempest_worker._answer import usual, whole
+from tempest_worker._clock import Clock
+from tempest_worker._response import to_response
 
 
 def app_of_everything() -> App:
@@ -149,3 +152,17 @@ def test_an_action_nobody_handles_is_501_where_somebody_waits(server: Server, fr
     with running(app, server.url):
         front.push(action="other.thing", reply_to=None)
         assert front.ask(action="other.thing").status == 501
+
+
+@pytest.mark.parametrize(
+    "result",
+    ["", "gr\u00fc\u00dfe", b"\0\n", {}, {"a": ["\u00fc", 1]}, [], [1], "x" * 16384, b"x" * 65536, ["x" * 65532]],
+)
+def test_a_usual_answer_is_the_one_that_any_response_becomes(result: Any) -> None:
+    request = Request({"id": 'r"1', "action": "http", "method": "GET", "attempt": 2}, b"", Clock())
+    assert [usual(request, result)] == whole(request, to_response(result))
+
+
+@pytest.mark.parametrize("result", [None, b"", (200, "x"), "x" * 16385, b"x" * 65537, ["x" * 65533], bytearray(b"x")])
+def test_what_is_not_usual_takes_the_long_way(result: Any) -> None:
+    assert usual(Request({"id": "r", "action": "http"}, b"", Clock()), result) is None

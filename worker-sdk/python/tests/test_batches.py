@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from typing import Any, Dict, List
@@ -223,3 +224,76 @@ def test_nothing_is_lost_or_doubled_by_many_threads(server: Server, front: Front
             front.redis.rpush(front.queue, *[message for _, message in jobs])
         assert set(front.answers(1000)) == ids
     assert set(ran.values()) == {1}
+
+
+@pytest.mark.usefixtures("four_at_a_time")
+def test_a_long_job_holds_no_places_of_those_before_it(server: Server, front: Front) -> None:
+    """Another claiming thread waits for them."""
+    app, begun, go = App(), threading.Event(), threading.Event()
+
+    @app.handler
+    def handler(request: Request) -> str:
+        if request.path == "/long":
+            begun.set()
+            assert go.wait(LIMIT)
+        return request.path
+
+    @app.get("/coroutine")
+    async def coroutine(request: Request) -> str:
+        return request.path
+
+    front.redis.rpush(front.queue, *[front.job(path)[1] for path in ("/1", "/2", "/3", "/long")])
+    with running(app, server.url, concurrency=2, async_concurrency=4):
+        assert begun.wait(LIMIT)
+        assert [front.answer().body for _ in range(3)] == [b"/1", b"/2", b"/3"]
+        assert front.ask("/coroutine").body == b"/coroutine"
+        assert front.ask("/4").body == b"/4"
+        go.set()
+        assert front.answer().body == b"/long"
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_every_place_is_given_back(server: Server, front: Front, concurrency: int) -> None:
+    app = App()
+    app.handler(lambda request: request.path)
+
+    @app.get("/coroutine")
+    async def coroutine(request: Request) -> str:
+        return request.path
+
+    with running(app, server.url, concurrency=concurrency, async_concurrency=50):
+        worker = app._worker
+        for _ in range(3):
+            paths = ["/x", "/coroutine"] * 60
+            front.redis.rpush(front.queue, *[front.job(path)[1] for path in paths], b"no job")
+            front.answers(120)
+    assert worker is not None
+    assert worker._runner is not None
+    assert worker._runner.free == 50
+
+
+def test_who_waits_for_a_place_is_woken(server: Server, front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempest_worker._runner._LOOK_SECONDS", 10 * LIMIT)
+    app, begun, go = App(), threading.Event(), threading.Event()
+
+    @app.handler
+    async def handler(request: Request) -> str:
+        begun.set()
+        while not go.is_set():
+            await asyncio.sleep(0.005)
+        return "x"
+
+    with running(app, server.url, async_concurrency=1):
+        worker = app._worker
+        assert worker is not None
+        front.push()
+        front.push()
+        assert begun.wait(LIMIT)
+        eventually(lambda: worker._runner is not None and worker._runner._waiting == 1, "nobody waits")
+        go.set()
+        front.answers(2)
+        go.clear()
+        front.push()
+        eventually(lambda: worker._runner is not None and worker._runner.current, "the third was not taken")
+        go.set()
+        front.answers(1)

@@ -10,8 +10,17 @@ import pytest
 from support import vector_bytes, vectors
 from wire import Ignored, Rejected, read_answer
 
-from tempest_worker import _json
-from tempest_worker._codec import PART_BYTES, Malformed, decode_job, encode_answer, encode_cut, encode_plain
+from tempest_worker import _codec, _json
+from tempest_worker._codec import (
+    PART_BYTES,
+    TEXT,
+    Malformed,
+    decode_job,
+    encode_answer,
+    encode_cut,
+    encode_plain,
+    encode_text,
+)
 
 
 def named(vector: Dict[str, Any]) -> str:
@@ -69,6 +78,54 @@ def test_the_judge_of_answers_agrees_with_the_golden_vectors(vector: Dict[str, A
             assert getattr(answer, name) == accept[name]
         assert [list(each) for each in answer.headers] == accept["headers"]
         assert answer.body == body_of(accept)
+
+
+@pytest.mark.parametrize("text", ["", "hello\n", "gr\u00fc\u00dfe \U0001f600", "\n\0\r\n"])
+def test_a_text_is_answered_like_any_plain_answer(text: str) -> None:
+    for request_id in ("k3v.0-1", 'r"1\\\u00e9'):
+        usual = encode_plain(request_id, 2, 200, TEXT, text.encode())
+        assert encode_text(request_id, 2, text) == usual
+    with pytest.raises(ValueError, match="surrogates"):
+        encode_text("r", 1, "\ud800")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"deadline": -1}, "`deadline` must not be negative"),
+        ({"enqueued": -1}, "`enqueued` must not be negative"),
+        ({"attempt": "1"}, "`attempt` must be a whole number"),
+        ({"attempt": True}, "`attempt` must be a whole number"),
+        ({"reply_to": 1}, "`reply_to` must be a text or null"),
+        ({"headers": {"a": 1}}, "`headers` must be an object of texts"),
+        ({"headers": []}, "`headers` must be an object"),
+        ({"id": ""}, "no id"),
+        ({"v": 2}, "version 2"),
+        ({"path": None}, "`path` must be a text"),
+    ],
+)
+def test_a_bad_job_among_good_ones_of_its_shape_is_noticed(change: Dict[str, Any], why: str) -> None:
+    good = {"v": 1, "id": "a", "attempt": 1, "deadline": 5, "reply_to": "r", "action": "http", "path": "/"}
+    good.update({"enqueued": 1, "headers": {"b": "c"}})
+    # After good ones, so that their shape is known; the other way round it must not become one.
+    for job, is_good in ((good, True), ({**good, **change}, False), (good, True), ({**good, **change}, False)):
+        for message in (job, dict(reversed(list(job.items())))):
+            raw = json.dumps(message).encode()
+            if is_good:
+                assert decode_job(raw)[0] == message
+            else:
+                with pytest.raises(Malformed, match=why):
+                    decode_job(raw)
+
+
+def test_shapes_of_jobs_are_not_collected_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_codec, "_shapes", {})
+    wide = {"v": 1, "id": "a", "action": "own.job", **{f"y_{each}": 1 for each in range(100)}}
+    decode_job(json.dumps(wide).encode())
+    assert not _codec._shapes
+    for each in range(200):
+        decode_job(json.dumps({"v": 1, "id": "a", "action": "own.job", f"x_{each}": 1}).encode())
+    assert len(_codec._shapes) == 64
 
 
 def test_a_plain_answer_satisfies_the_rules() -> None:

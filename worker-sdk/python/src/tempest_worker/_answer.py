@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 import traceback
-from typing import Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
-from ._codec import PART_BYTES, HeaderValue, encode_answer, encode_cut, encode_plain
+from ._codec import PART_BYTES, TEXT, HeaderValue, encode_answer, encode_cut, encode_plain, encode_text
+from ._json import dumps
 from ._request import Request
-from ._response import BYTES, TEXT, Response, default_type, piece, whole_body
+from ._response import BYTES, JSON, Response, default_type, piece, whole_body
 from ._routing import NoHandler
 
 log = logging.getLogger("tempest_worker")
@@ -19,12 +20,33 @@ log = logging.getLogger("tempest_worker")
 #: Takes one finished message.
 Send = Callable[[bytes], None]
 
+#: Characters of a text that surely fits one message: each has at most 4 bytes.
+_SHORT = PART_BYTES // 4
 _BODILESS = (204, 304)
 
 
 def plain(request: Request, status: int, text: str) -> bytes:
     """A short text as an answer."""
     return encode_plain(request.id, request.attempt, status, TEXT, text.encode("utf-8", "replace"))
+
+
+def usual(request: Request, result: Any) -> Optional[bytes]:
+    """The one message of a short text, dict, list or bytes, without a Response in between; None where the result
+    is something else. The same bytes as `whole` gives."""
+    kind = type(result)
+    if kind is str:
+        if len(result) <= _SHORT:
+            return encode_text(request.id, request.fields.get("attempt") or 1, result)
+        return None
+    if kind is dict or kind is list:
+        body, content_type = dumps(result), JSON
+    elif kind is bytes and result:
+        body, content_type = result, BYTES
+    else:
+        return None
+    if len(body) > PART_BYTES:
+        return None
+    return encode_plain(request.id, request.fields.get("attempt") or 1, 200, content_type, body)
 
 
 def whole(request: Request, response: Response) -> List[bytes]:

@@ -22,6 +22,10 @@ class Clock:
         """The time now."""
         return time.monotonic() * 1000 + self._offset
 
+    def at(self, moment: float) -> float:
+        """The time at a moment of `time.monotonic()`."""
+        return moment * 1000 + self._offset
+
     def set(self, reply: Sequence[bytes], asked: float) -> None:
         """Take the reply to TIME; `asked` is `time.monotonic()` when the command was sent. Half of the trip is
         taken for the way back."""

@@ -8,7 +8,8 @@ refuse, so that a mistake is reported in the worker's log and not as a bare 502.
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, Mapping, Optional, Sequence, Set, Tuple, Union
+from operator import itemgetter
+from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
 from ._json import loads, quote
 
@@ -16,6 +17,8 @@ from ._json import loads, quote
 VERSION = 1
 #: Bodies are cut into messages of this many bytes, so that a large one holds up no small one.
 PART_BYTES = 64 * 1024
+#: Content type of a text.
+TEXT = "text/plain; charset=utf-8"
 
 HeaderValue = Union[str, int, Sequence[str]]
 
@@ -24,14 +27,17 @@ _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _NUMBERS = ("deadline", "timeout_ms", "attempt", "enqueued")
 _TEXTS = ("queue", "method", "path", "scheme", "http", "peer", "server")
 _NULLABLE_TEXTS = ("reply_to", "query", "host")
-_NAMES = ("v", "id", "action", "headers", *_NUMBERS, *_TEXTS, *_NULLABLE_TEXTS)
-#: Stands for a field that is not there: something else than null.
-_MISSING = (Ellipsis,) * len(_NAMES)
 _NO_HEADERS: Dict[str, str] = {}
-#: Types of the known fields, as they came in jobs that were checked one by one and found good. A front writes all
-#: its jobs alike, so nearly every job is checked by one look into this set.
-_shapes: Set[Tuple[type, ...]] = set()
+#: Names of a job's fields and their types, in the order of the job, as they came in jobs that were checked one by
+#: one and found good; with what reads those of its numbers that must not be negative. A front writes all its jobs
+#: alike, so nearly every job is checked by one comparison.
+_shapes: Dict[Tuple[Any, ...], Callable[[Any], Any]] = {}
 _MAX_SHAPES = 64
+#: A shape with more fields than this is not kept: a job may have any number, of any length.
+_MAX_FIELDS = 32
+#: The shape of the latest job: comparing is cheaper than looking up. One tuple, so that threads see both or none.
+_latest: Tuple[Tuple[Any, ...], Callable[[Any], Any]] = ((), itemgetter("v"))
+_TEXT_ONLY = {str}
 #: Heads of plain answers, by status and content type.
 _heads: Dict[Tuple[int, str], str] = {}
 _MAX_HEADS = 1024
@@ -43,8 +49,7 @@ class Malformed(ValueError):
 
 def decode_job(raw: bytes) -> Tuple[Dict[str, Any], bytes]:
     """Split a job message into its fields and its body. Raises Malformed."""
-    cut = raw.find(b"\n")
-    head = raw if cut < 0 else raw[:cut]
+    head, _, body = raw.partition(b"\n")
     try:
         fields = loads(head)
     except (ValueError, RecursionError) as error:
@@ -52,27 +57,38 @@ def decode_job(raw: bytes) -> Tuple[Dict[str, Any], bytes]:
     if type(fields) is not dict:
         raise Malformed("the first line is not a JSON object")
     _check(fields)
-    return fields, (b"" if cut < 0 else raw[cut + 1 :])
+    return fields, body
 
 
 def _check(fields: Dict[str, Any]) -> None:
     """A known field of the wrong type makes the job unreadable."""
-    get = fields.get
-    shape = tuple(map(type, map(get, _NAMES, _MISSING)))
-    if shape not in _shapes:
-        _check_types(fields)
-        if len(_shapes) < _MAX_SHAPES:
-            _shapes.add(shape)
-    if get("v") != VERSION:
-        raise Malformed(f"the job is of version {get('v')!r}, this worker speaks {VERSION}")
-    if not get("id"):
+    global _latest
+    shape = (*fields, *map(type, fields.values()))
+    known, numbers = _latest
+    if shape != known:
+        numbers = _shapes.get(shape) or _new_shape(shape, fields)
+        _latest = (shape, numbers)
+    if fields["v"] != VERSION:
+        raise Malformed(f"the job is of version {fields['v']!r}, this worker speaks {VERSION}")
+    if not fields["id"]:
         raise Malformed("the job has no id")
-    for name in _NUMBERS:
-        if get(name, 0) < 0:
-            raise Malformed(f"`{name}` must not be negative")
-    for value in get("headers", _NO_HEADERS).values():
-        if type(value) is not str:
-            raise Malformed("`headers` must be an object of texts")
+    if min(numbers(fields)) < 0:
+        negative = [name for name in _NUMBERS if fields.get(name, 0) < 0]
+        raise Malformed(f"`{negative[0]}` must not be negative")
+    headers = fields.get("headers")
+    if headers and {*map(type, headers.values())} != _TEXT_ONLY:
+        raise Malformed("`headers` must be an object of texts")
+
+
+def _new_shape(shape: Tuple[Any, ...], fields: Dict[str, Any]) -> Callable[[Any], Any]:
+    """Check the types of a job one by one, and remember its shape."""
+    _check_types(fields)
+    there = [name for name in _NUMBERS if name in fields]
+    # `v` twice: of a single name there would be no tuple.
+    numbers = itemgetter("v", "v", *there)
+    if len(fields) <= _MAX_FIELDS and len(_shapes) < _MAX_SHAPES:
+        _shapes[shape] = numbers
+    return numbers
 
 
 def _check_types(fields: Dict[str, Any]) -> None:
@@ -105,6 +121,11 @@ def encode_plain(request_id: str, attempt: int, status: int, content_type: str, 
             _heads[key] = head
     text = f'{{"id":{quote(request_id)},"attempt":{attempt}{head}}}\n'
     return text.encode("ascii") + body
+
+
+def encode_text(request_id: str, attempt: int, text: str) -> bytes:
+    """A whole answer of a text with status 200: the most frequent one, encoded in one go."""
+    return f'{{"id":{quote(request_id)},"attempt":{attempt}{_TEXT_HEAD}}}\n{text}'.encode()
 
 
 def encode_answer(
@@ -160,3 +181,6 @@ def _one_value(name: str, value: object) -> str:
     if not _VALUE.fullmatch(value):
         raise ValueError(f"header {name}: {value!r} holds a line break, a control character or one above U+00FF")
     return quote(value)
+
+
+_TEXT_HEAD = _head(200, {"content-type": TEXT})

@@ -30,8 +30,8 @@ class Intake:
         #: Jobs dropped because their deadline had passed.
         self.expired = 0
 
-    def accept(self, raw: bytes) -> Optional[Request]:
-        """The request in a message; None where it was dropped."""
+    def accept(self, raw: bytes, now: float) -> Optional[Request]:
+        """The request in a message, taken at `now` (`time.monotonic()`); None where it was dropped."""
         try:
             fields, body = decode_job(raw)
             reply_to = fields.get("reply_to")
@@ -43,7 +43,7 @@ class Intake:
             log.warning("dropped a malformed job: %s; it begins with %r", why, raw[:_SHOWN_BYTES])
             return None
         deadline = fields.get("deadline")
-        if deadline and deadline < self._clock.now_ms():
+        if deadline and deadline < self._clock.at(now):
             self.expired += 1
             log.info("dropped request %s: its deadline has passed", fields["id"])
             return None

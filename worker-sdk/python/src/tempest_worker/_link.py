@@ -1,8 +1,8 @@
 """One dedicated connection to Redis: many commands in one write, replies read in order.
 
 A client's own pipeline cannot hold a blocking pop, so this module packs commands itself and uses the client for
-what it does well: URLs, TLS, authentication, parsing. It knows no command of the contract and never repeats one:
-what was sent and not acknowledged is the caller's to judge.
+what it does well: URLs, TLS, authentication. It knows no command of the contract and never repeats one: what was sent
+and not acknowledged is the caller's to judge.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import random
 import socket
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Union
 
 import redis.connection as client
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from ._clock import Clock
 from ._settings import (
@@ -24,10 +24,14 @@ from ._settings import (
     CONNECT_TIMEOUT_SECONDS,
     SOCKET_TIMEOUT_SECONDS,
 )
+from ._wire import ClientWire, Wire, make_wire
 
 log = logging.getLogger("tempest_worker")
 
+AnyWire = Union[Wire, ClientWire]
 _SCHEMES = ("redis://", "rediss://", "unix://")
+#: What says that a connection is of no more use; ValueError: what came is no reply.
+_BROKEN = (RedisError, OSError, ValueError)
 #: Options of a pool, which a single connection does not know.
 _POOL_OPTIONS = ("connection_class", "max_connections", "timeout")
 
@@ -38,10 +42,7 @@ class LinkLost(Exception):
 
 def pack(*words: bytes) -> bytes:
     """One command in the protocol of Redis."""
-    parts = [b"*%d\r\n" % len(words)]
-    for word in words:
-        parts.append(b"$%d\r\n%b\r\n" % (len(word), word))
-    return b"".join(parts)
+    return b"*%d\r\n%b" % (len(words), b"".join([b"$%d\r\n%b\r\n" % (len(word), word) for word in words]))
 
 
 class Address:
@@ -75,7 +76,6 @@ def _socket_options(kind: Any) -> Dict[str, Any]:
         "protocol": 2,
         "socket_timeout": SOCKET_TIMEOUT_SECONDS,
         "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
-        "socket_read_size": 65536,
     }
     if kind is not client.UnixDomainSocketConnection:
         options["socket_keepalive"] = True
@@ -146,7 +146,8 @@ class Link:
         self._clock = clock
         self._outages = outages
         self._connection: Any = address.connection()
-        self._is_open = False
+        #: None while the connection is closed.
+        self._wire: Optional[AnyWire] = None
         self._opened = 0.0
         #: The server's id of this connection, for CLIENT UNBLOCK; None while it is closed.
         self.client_id: Optional[int] = None
@@ -156,16 +157,17 @@ class Link:
     def open(self) -> None:
         """Connect unless connected; asks for the time, the connection's id and the server's version. One try.
         Raises LinkLost."""
-        if self._is_open:
+        if self._wire is not None:
             return
         try:
             self._connection.connect()
-            self._introduce()
-        except (RedisError, OSError) as error:
+            wire = make_wire(self._connection, SOCKET_TIMEOUT_SECONDS)
+            self._introduce(wire)
+        except _BROKEN as error:
             self.close()
             self._outages.down(self.name, error)
             raise LinkLost(str(error)) from error
-        self._is_open = True
+        self._wire = wire
         self._opened = time.monotonic()
         self._outages.up(self.name)
 
@@ -181,39 +183,42 @@ class Link:
                     return False
                 wait(backoff.seconds())
 
-    def _introduce(self) -> None:
+    def _introduce(self, wire: AnyWire) -> None:
         """Ask what is good to know; a user who may not ask does without."""
         asked = time.monotonic()
         questions = pack(b"TIME") + pack(b"CLIENT", b"ID") + pack(b"INFO", b"server")
         questions += pack(b"CLIENT", b"SETNAME", self.name.encode())
-        self._connection.send_packed_command([questions], check_health=False)
-        now = self._reply()
+        wire.send(questions)
+        now = wire.reply()
         if isinstance(now, list):
             self._clock.set(now, asked)
-        client_id, info, _named = self._reply(), self._reply(), self._reply()
+        client_id, info, _named = wire.reply(), wire.reply(), wire.reply()
         self.client_id = client_id if isinstance(client_id, int) else None
         self.server_version = _version(info) if isinstance(info, bytes) else (0, 0)
 
     def write(self, data: bytes) -> None:
         """Send packed commands in one write. Raises LinkLost; then nobody knows how much arrived."""
-        self.open()
+        if self._wire is None:
+            self.open()
+        assert self._wire is not None
         try:
-            self._connection.send_packed_command([data], check_health=False)
-        except (RedisError, OSError) as error:
+            self._wire.send(data)
+        except _BROKEN as error:
             raise self._lost(error) from error
+
+    def expect(self, size: int) -> None:
+        """Sleep until `size` bytes of replies are there; see `Wire.expect`."""
+        if self._wire is not None:
+            self._wire.expect(size)
 
     def read(self) -> Any:
         """The next reply in order; an error reply is returned, not raised. Raises LinkLost."""
+        if self._wire is None:
+            raise LinkLost("not connected")
         try:
-            return self._reply()
-        except (RedisError, OSError) as error:
+            return self._wire.reply()
+        except _BROKEN as error:
             raise self._lost(error) from error
-
-    def _reply(self) -> Any:
-        try:
-            return self._connection.read_response(disable_decoding=True)
-        except ResponseError as refusal:
-            return refusal
 
     def ask(self, commands: List[bytes]) -> List[Any]:
         """Send packed commands and read a reply for each. Raises LinkLost."""
@@ -227,11 +232,11 @@ class Link:
 
     def close(self) -> None:
         """Disconnect; the next write connects again."""
-        self._is_open = False
+        self._wire = None
         self.client_id = None
         try:
             self._connection.disconnect()
-        except (RedisError, OSError):
+        except _BROKEN:
             # The connection was broken before; there is nothing left to close.
             pass
 

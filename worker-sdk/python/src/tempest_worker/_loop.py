@@ -19,12 +19,11 @@ from . import _answer as answer
 from ._batch import BatchSize
 from ._claim import Claimer
 from ._clock import Clock
-from ._codec import PART_BYTES, encode_plain
-from ._courier import Courier, Message
+from ._courier import Courier
 from ._intake import Intake
 from ._link import Link, LinkLost
 from ._request import Request
-from ._response import TEXT, Response, is_stream, to_response
+from ._response import Response, is_stream, to_response
 from ._routing import NoHandler, Router
 from ._settings import FLUSH_SECONDS, STOP_GRACE_SECONDS, STREAM_MESSAGES, Settings
 
@@ -56,6 +55,10 @@ class Loop:
         self._claimer = claimer
         self._batch = BatchSize(settings.batch)
         self._claim_refused = False
+        #: Places among the coroutines that were reserved and are not needed. With one claiming thread nobody waits
+        #: for them while it works, so they are given back once for each batch: each time costs a lock.
+        self._spare = 0
+        self._alone = settings.concurrency == 1
         #: Claimed, not started. Only this thread takes from the left; the helper takes from the right.
         self.pending: Deque[bytes] = deque()
         #: True while a claim may be waiting in Redis.
@@ -123,8 +126,9 @@ class Loop:
         finally:
             self.blocked = False
         self._batch.claimed(len(jobs))
-        if self.runner is not None and count > len(jobs):
-            self.runner.release(count - len(jobs))
+        self._spare += count - len(jobs)
+        if not jobs or not self._alone:
+            self._release()
         return jobs
 
     def _room(self) -> int:
@@ -179,42 +183,53 @@ class Loop:
                 self._flush()
         self.began = 0.0
         self.current = None
+        self._release()
         if ran:
             self._batch.ran(ran, now - first)
 
     def _run(self, raw: bytes) -> None:
-        request = self.intake.accept(raw)
-        if request is None:
-            return self._release()
+        request = self.intake.accept(raw, self.began)
+        if request is None or not self._handle(request):
+            # A job that is done here needs no place among the coroutines.
+            self._spare += 1
+            if not self._alone:
+                self._release()
+
+    def _handle(self, request: Request) -> bool:
+        """Run a job's handler; True where a coroutine answers."""
         self.current = request.id
         self.done += 1
         try:
             endpoint = self._router.find(request)
             if self.runner is not None and (endpoint.is_async or endpoint.is_async_stream):
-                return self.runner.take(endpoint, request)
+                self.runner.take(endpoint, request)
+                return True
             self._answer(request, endpoint.function(request))
         except NoHandler as refusal:
             self._post(request, answer.refusal(request, refusal), request.deadline)
         except CAUGHT as error:
             self._post(request, answer.failure(request, error, self._development), request.deadline)
-        self._release()
+        return False
 
     def _release(self) -> None:
-        """A claimed job needs no place among the coroutines."""
-        if self.runner is not None:
-            self.runner.release(1)
+        """Give back the places that are not needed."""
+        spare, self._spare = self._spare, 0
+        if spare and self.runner is not None:
+            self.runner.release(spare)
 
     def _post(self, request: Request, payload: bytes, deadline: Optional[int]) -> None:
         reply_to = request.reply_to
         if reply_to is not None:
-            self.courier.outbox.append(Message(reply_to, payload, deadline))
+            self.courier.outbox.append((reply_to, payload, deadline))
 
     def _answer(self, request: Request, result: Any) -> None:
-        if type(result) is str and len(result) <= PART_BYTES // 4:
-            # The usual case, without a Response in between. A quarter: a character has at most 4 bytes.
-            body = result.encode("utf-8")
-            payload = encode_plain(request.id, request.attempt, 200, TEXT, body)
-            return self._post(request, payload, request.deadline)
+        payload = answer.usual(request, result)
+        if payload is not None:
+            fields = request.fields
+            reply_to = fields.get("reply_to")
+            if reply_to is not None:
+                self.courier.outbox.append((reply_to, payload, fields.get("deadline") or None))
+            return
         response = to_response(result)
         if is_stream(response.body):
             return self._stream(request, response)

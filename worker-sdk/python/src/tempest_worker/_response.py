@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, Iterable
 from typing import Any, Dict, Mapping, Optional
 
-from ._codec import HeaderValue
+from ._codec import TEXT, HeaderValue
 from ._json import dumps
 
-TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 BYTES = "application/octet-stream"
 

@@ -85,19 +85,21 @@ class Router:
 
     def find(self, request: Request) -> Endpoint:
         """The handler of a job; fills `request.params`. Raises NoHandler."""
-        action = request.fields["action"]
+        fields = request.fields
+        action = fields["action"]
         if action != "http":
             found = self.actions.get(action)
             if found is None:
                 raise NoHandler(501, f"this worker has no handler for the action {action!r}")
             return found
-        path = request.path
+        path = fields.get("path", "")
         table = self._fixed.get(path)
         if table is None:
             table = self._match(path, request)
         if table is None:
             return self._fallback(404, "not found", "")
-        return self._by_method(table, request.method)
+        method = fields.get("method", "")
+        return table.get(method) or self._by_method(table, method)
 
     def _match(self, path: str, request: Request) -> Optional[Dict[str, Endpoint]]:
         for pattern, table in self._patterns:
@@ -110,11 +112,9 @@ class Router:
         return None
 
     def _by_method(self, table: Dict[str, Endpoint], method: str) -> Endpoint:
-        found = table.get(method)
-        if found is None and method == "HEAD":
-            found = table.get("GET")
-        if found is not None:
-            return found
+        """Where no handler names the method."""
+        if method == "HEAD" and "GET" in table:
+            return table["GET"]
         allowed = sorted(table) + (["HEAD"] if "GET" in table and "HEAD" not in table else [])
         return self._fallback(405, "method not allowed", ", ".join(allowed))
 

@@ -13,7 +13,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Deque, List, Optional, Set, Tuple
 
 from . import _answer as answer
-from ._courier import Message
 from ._request import Request
 from ._response import Response, is_stream, to_response
 from ._routing import Endpoint
@@ -40,7 +39,10 @@ class Runner(threading.Thread):
         self._running: Set[str] = set()
         self._taken: Deque[Tuple[Endpoint, Request]] = deque()
         self._called = False
-        self._places = threading.Condition()
+        self._lock = threading.Lock()
+        #: Told when places are given back and somebody waits for one; shares the lock.
+        self._places = threading.Condition(self._lock)
+        self._waiting = 0
         #: Places left for coroutines.
         self.free = places
 
@@ -53,20 +55,23 @@ class Runner(threading.Thread):
 
     def reserve(self, wanted: int) -> int:
         """Take up to `wanted` places, at least one; waits for one. 0: the worker stops."""
-        with self._places:
+        with self._lock:
             while self.free <= 0:
                 if self._stopping.is_set():
                     return 0
+                self._waiting += 1
                 self._places.wait(_LOOK_SECONDS)
+                self._waiting -= 1
             taken = min(wanted, self.free)
             self.free -= taken
             return taken
 
     def release(self, places: int) -> None:
         """Give places back."""
-        with self._places:
+        with self._lock:
             self.free += places
-            self._places.notify(places)
+            if self._waiting:
+                self._places.notify(places)
 
     def take(self, endpoint: Endpoint, request: Request) -> None:
         """Run a job in a place reserved before."""
@@ -117,6 +122,9 @@ class Runner(threading.Thread):
             self.release(1)
 
     async def _answer(self, request: Request, result: Any) -> None:
+        usual = answer.usual(request, result)
+        if usual is not None:
+            return self._post(request, usual, request.deadline)
         response = to_response(result)
         if is_stream(response.body):
             return await self._stream(request, response)
@@ -140,7 +148,7 @@ class Runner(threading.Thread):
     def _post(self, request: Request, payload: bytes, deadline: Optional[int]) -> None:
         reply_to = request.reply_to
         if reply_to is not None:
-            self._helper.post(Message(reply_to, payload, deadline))
+            self._helper.post((reply_to, payload, deadline))
 
 
 async def _pieces(body: Any) -> Any:
