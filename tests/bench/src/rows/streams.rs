@@ -32,6 +32,9 @@ pub(super) fn table(size: Size) -> Table {
         base: "nchan, 2 workers",
         contenders: vec![
             Contender::new("tempest", |place| tempest::start(place, tempest::FRONT)),
+            Contender::new("tempest, 2 reactors", |place| {
+                tempest::start(place, tempest::Setup { reactors: 2, ..tempest::FRONT })
+            }),
             Contender::new("nchan, 2 workers", nginx::streams),
             Contender::new("mercure", mercure::streams).full_only(),
             Contender::new("centrifugo", centrifugo::streams).full_only(),
