@@ -4,7 +4,7 @@
 //! know a vector by name, and it fails on a member, an outcome or a reason it does not know: a silent skip would
 //! make the vectors decoration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bytes::Bytes;
@@ -73,26 +73,26 @@ fn job_fields(job: &Job, named: &Object) -> Object {
 
 fn job_field(job: &Job, name: &str) -> Value {
     match name {
-        "v" => json!(job.v),
-        "id" => json!(job.id),
-        "attempt" => json!(job.attempt),
-        "deadline" => json!(job.deadline),
-        "timeout_ms" => json!(job.timeout_ms),
-        "reply_to" => json!(job.reply_to),
-        "queue" => json!(job.queue),
-        "action" => json!(job.action),
-        "method" => json!(job.method),
-        "path" => json!(job.path),
-        "query" => json!(job.query),
-        "host" => json!(job.host),
-        "scheme" => json!(job.scheme),
-        "http" => json!(job.http),
-        "peer" => json!(job.peer),
-        "server" => json!(job.server),
-        "headers" => json!(job.headers),
-        "enqueued" => json!(job.enqueued),
-        "body_text" => json!(String::from_utf8_lossy(&job.body)),
-        "body_base64" => json!(base64(&job.body)),
+        "v" => json!(tempest_protocol::VERSION),
+        "id" => json!(job.id()),
+        "attempt" => json!(job.attempt()),
+        "deadline" => json!(job.deadline()),
+        "timeout_ms" => json!(job.timeout_ms()),
+        "reply_to" => json!(job.reply_to()),
+        "queue" => json!(job.queue()),
+        "action" => json!(job.action()),
+        "method" => json!(job.method()),
+        "path" => json!(job.path()),
+        "query" => json!(job.query()),
+        "host" => json!(job.host()),
+        "scheme" => json!(job.scheme()),
+        "http" => json!(job.http()),
+        "peer" => json!(job.peer()),
+        "server" => json!(job.server()),
+        "headers" => json!(job.headers().collect::<BTreeMap<_, _>>()),
+        "enqueued" => json!(job.enqueued()),
+        "body_text" => json!(String::from_utf8_lossy(job.body())),
+        "body_base64" => json!(base64(job.body())),
         _ => panic!("an unknown field of a job: {name}"),
     }
 }

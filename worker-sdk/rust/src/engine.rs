@@ -142,7 +142,7 @@ impl Engine {
 
     /// Starts a job; true: it has run through at once.
     fn start(&mut self, job: Box<Job>, now: Instant, cx: &mut Context<'_>) -> bool {
-        let id = job.id.clone();
+        let id = job.id().to_owned();
         let mut job = Box::pin(execute(self.shared.clone(), job));
         if self.limits.inline
             && let Poll::Ready(answer) = job.as_mut().poll(cx)
@@ -161,13 +161,13 @@ impl Engine {
             Ok(job) => Box::new(job),
             Err(error) => return self.drop_malformed(message, &error.to_string()),
         };
-        let forged = job.reply_to.as_deref().is_some_and(|key| !self.shared.keys.is_reply_to(key));
+        let forged = job.reply_to().is_some_and(|key| !self.shared.keys.is_reply_to(key));
         if forged {
             return self.drop_malformed(message, "its reply_to is not a front's answer list");
         }
-        if job.deadline > 0 && job.deadline <= self.shared.context.clock.at(now.into()) {
+        if job.deadline() > 0 && job.deadline() <= self.shared.context.clock.at(now.into()) {
             count(&self.shared.status.expired);
-            tracing::debug!(request = job.id, "dropped unrun: its deadline has passed");
+            tracing::debug!(request = job.id(), "dropped unrun: its deadline has passed");
             return None;
         }
         Some(job)

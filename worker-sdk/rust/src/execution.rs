@@ -75,7 +75,7 @@ async fn respond(shared: &Arc<Shared>, job: Box<Job>) -> Result<Response, BoxErr
             Ok(Response::text("method not allowed\n").with_status(405).with_header("allow", allow))
         }
         Matched::UnknownAction => {
-            tracing::error!(request = job.id, action = job.action, "a job without a handler for its action");
+            tracing::error!(request = job.id(), action = job.action(), "a job without a handler for its action");
             Ok(Response::text("not implemented\n").with_status(501))
         }
     }
@@ -110,11 +110,11 @@ struct Caller {
 impl Caller {
     fn of(job: &Job, shared: &Shared) -> Self {
         Self {
-            id: job.id.clone(),
-            attempt: job.attempt,
-            reply_to: job.reply_to.clone(),
-            deadline: if job.deadline > 0 { job.deadline } else { soon(shared) },
-            head_request: job.method == "HEAD",
+            id: job.id().to_owned(),
+            attempt: job.attempt(),
+            reply_to: job.reply_to().map(str::to_owned),
+            deadline: if job.deadline() > 0 { job.deadline() } else { soon(shared) },
+            head_request: job.method() == "HEAD",
         }
     }
 

@@ -51,7 +51,7 @@ mod stream;
 struct Readme;
 
 pub use bytes::Bytes;
-pub use tempest_protocol::Job;
+pub use tempest_protocol::{Job, JobFields};
 
 pub use crate::address::{Address, AddressError};
 pub use crate::app::App;

@@ -4,7 +4,6 @@
 //! interpret more of HTTP than that: cookies, forms and sessions are the application's business.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,32 +43,32 @@ impl Request {
 
     /// The request's id, unique among all fronts; it belongs in every log line about this request.
     pub fn id(&self) -> &str {
-        &self.job.id
+        self.job.id()
     }
 
     /// 1 for the first try; above that an earlier try may have run in part.
     pub fn attempt(&self) -> u32 {
-        self.job.attempt
+        self.job.attempt()
     }
 
     /// `http`, or an application's own.
     pub fn action(&self) -> &str {
-        &self.job.action
+        self.job.action()
     }
 
     /// The method as the client sent it, e.g. `GET`.
     pub fn method(&self) -> &str {
-        &self.job.method
+        self.job.method()
     }
 
     /// The path as the client sent it, percent-encoding untouched.
     pub fn path(&self) -> &str {
-        &self.job.path
+        self.job.path()
     }
 
     /// What followed the `?`, as sent; None: there was no `?`.
     pub fn query(&self) -> Option<&str> {
-        self.job.query.as_deref()
+        self.job.query()
     }
 
     /// The first value of a query parameter, `+` and percent-encoding decoded.
@@ -96,14 +95,14 @@ impl Request {
         self.job.header(name)
     }
 
-    /// All headers by lower-case name.
-    pub fn headers(&self) -> &BTreeMap<String, String> {
-        &self.job.headers
+    /// All headers: names, in lower case and each once, and values; in no certain order.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.job.headers()
     }
 
     /// The raw body.
     pub fn body(&self) -> &Bytes {
-        &self.job.body
+        self.job.body()
     }
 
     /// The body as text, invalid UTF-8 replaced.
@@ -113,17 +112,17 @@ impl Request {
 
     /// The body read as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_slice(&self.job.body)
+        serde_json::from_slice(self.job.body())
     }
 
     /// The host the client named.
     pub fn host(&self) -> Option<&str> {
-        self.job.host.as_deref()
+        self.job.host()
     }
 
     /// The client's address as `ip:port`.
     pub fn peer(&self) -> &str {
-        &self.job.peer
+        self.job.peer()
     }
 
     /// All fields of the job.
@@ -133,7 +132,7 @@ impl Request {
 
     /// What is left until nobody waits for the answer any more; None: the job has no deadline.
     pub fn time_left(&self) -> Option<Duration> {
-        let deadline = (self.job.deadline > 0).then_some(self.job.deadline)?;
+        let deadline = (self.job.deadline() > 0).then(|| self.job.deadline())?;
         Some(Duration::from_millis(deadline.saturating_sub(self.context.clock.now_ms())))
     }
 
@@ -148,6 +147,13 @@ impl Request {
 }
 
 /// A request out of nothing, to test a handler with: no worker runs, so its publisher refuses.
+///
+/// ```
+/// use tempest_worker::{Job, JobFields, Request};
+///
+/// let fields = JobFields { path: "/".into(), query: Some("a=1".into()), ..JobFields::default() };
+/// assert_eq!(Request::from(Job::from(fields)).query_param("a").as_deref(), Some("1"));
+/// ```
 impl From<Job> for Request {
     fn from(job: Job) -> Self {
         let context = Context { publisher: Publisher::detached(), clock: Clock::new(), development: false };
@@ -161,12 +167,14 @@ fn form_decoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tempest_protocol::JobFields;
+
     use super::*;
 
     #[test]
     fn query_parameters_are_decoded() {
-        let job = Job { query: Some("a=1+2&b=%26%C3%BC&a=x&flag&=y".into()), ..Job::default() };
-        let request = Request::from(job);
+        let job = JobFields { query: Some("a=1+2&b=%26%C3%BC&a=x&flag&=y".into()), ..JobFields::default() };
+        let request = Request::from(Job::from(job));
         assert_eq!(request.query_param("a").as_deref(), Some("1 2"));
         assert_eq!(request.query_param("b").as_deref(), Some("&ü"));
         assert_eq!(request.query_param("flag").as_deref(), Some(""));

@@ -66,17 +66,17 @@ impl Router {
     }
 
     pub(crate) fn find(&self, job: &Job) -> Matched {
-        if job.action != HTTP {
-            let handler = self.actions.get(&job.action).cloned();
+        if job.action() != HTTP {
+            let handler = self.actions.get(job.action()).cloned();
             return handler.map_or(Matched::UnknownAction, |handler| Matched::Handler(handler, Params::new()));
         }
         let mut allowed = Vec::new();
         for route in &self.routes {
-            if !route.pattern.fits(&job.path) {
+            if !route.pattern.fits(job.path()) {
                 continue;
             }
-            if route.answers(&job.method) {
-                return Matched::Handler(route.handler.clone(), route.pattern.params(&job.path));
+            if route.answers(job.method()) {
+                return Matched::Handler(route.handler.clone(), route.pattern.params(job.path()));
             }
             allowed.extend(route.method.as_deref());
         }
@@ -196,6 +196,8 @@ impl Segment {
 
 #[cfg(test)]
 mod tests {
+    use tempest_protocol::JobFields;
+
     use super::*;
 
     fn params(pattern: &str, path: &str) -> Option<Vec<String>> {
@@ -237,8 +239,9 @@ mod tests {
         router.add(Some("POST"), "/a", handler()).expect("a pattern");
         router.add_action("resize", handler());
         let find = |action: &str, method: &str, path: &str| {
-            let job = Job { action: action.into(), method: method.into(), path: path.into(), ..Job::default() };
-            match router.find(&job) {
+            let (action, method, path) = (action.into(), method.into(), path.into());
+            let job = JobFields { action, method, path, ..JobFields::default() };
+            match router.find(&job.into()) {
                 Matched::Handler(..) => "handler".to_owned(),
                 Matched::NotFound => "not found".into(),
                 Matched::WrongMethod(allow) => allow,

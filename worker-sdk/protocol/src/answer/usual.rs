@@ -9,20 +9,17 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::{Answer, Headers, raw_body};
-use crate::json::plain_prefix;
-
-/// Digits of a number at most, so that none overflows.
-const DIGITS: usize = 18;
+use crate::scan::Scan;
 
 /// None: not of this shape.
 pub(super) fn usual(message: &Bytes) -> Option<Answer<'_>> {
     // A line feed cannot stand in a string, so the first one ends the head unless the encoder puts lines in it.
     let end = memchr::memchr(b'\n', message).unwrap_or(message.len());
-    let mut scan = Scan { text: std::str::from_utf8(&message[..end]).ok()?, at: 0 };
+    let mut scan = Scan::new(std::str::from_utf8(&message[..end]).ok()?);
     let mut found = Found::default();
     scan.object(|scan, key| found.field(scan, key))?;
-    let raw = raw_body(message, scan.at).ok()?;
-    if scan.at != end || found.id.is_none_or(str::is_empty) || (found.more == Some(true) && found.n.is_none()) {
+    let raw = raw_body(message, scan.at()).ok()?;
+    if scan.at() != end || found.id.is_none_or(str::is_empty) || (found.more == Some(true) && found.n.is_none()) {
         return None;
     }
     let body = match found.body {
@@ -89,96 +86,6 @@ fn headers<'a>(scan: &mut Scan<'a>) -> Option<Headers<'a>> {
         if scan.take(b'[') { scan.list(add) } else { add(scan) }
     })?;
     Some(headers)
-}
-
-/// A place in a text.
-struct Scan<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Scan<'a> {
-    fn next(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    /// Goes past `byte`, if it comes next.
-    fn take(&mut self, byte: u8) -> bool {
-        let there = self.next() == Some(byte);
-        self.at += usize::from(there);
-        there
-    }
-
-    fn expect(&mut self, byte: u8) -> Option<()> {
-        self.take(byte).then_some(())
-    }
-
-    /// `{"key":value,…}`: `field` reads each value.
-    fn object(&mut self, mut field: impl FnMut(&mut Self, &'a str) -> Option<()>) -> Option<()> {
-        self.expect(b'{')?;
-        if self.take(b'}') {
-            return Some(());
-        }
-        loop {
-            let key = self.string()?;
-            self.expect(b':')?;
-            self.take(b' ');
-            field(self, key)?;
-            if self.take(b'}') {
-                return Some(());
-            }
-            self.expect(b',')?;
-            self.take(b' ');
-        }
-    }
-
-    /// The rest of `[value,…]`.
-    fn list(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
-        if self.take(b']') {
-            return Some(());
-        }
-        loop {
-            item(self)?;
-            if self.take(b']') {
-                return Some(());
-            }
-            self.expect(b',')?;
-            self.take(b' ');
-        }
-    }
-
-    /// A string without escapes.
-    fn string(&mut self) -> Option<&'a str> {
-        self.expect(b'"')?;
-        let rest = &self.text[self.at..];
-        let string = &rest[..plain_prefix(rest.as_bytes())];
-        self.at += string.len();
-        self.expect(b'"')?;
-        Some(string)
-    }
-
-    /// A whole number in plain digits.
-    fn number(&mut self) -> Option<u64> {
-        let rest = &self.text.as_bytes()[self.at..];
-        let count = rest.iter().take(DIGITS).take_while(|byte| byte.is_ascii_digit()).count();
-        let digits = &rest[..count];
-        if digits.is_empty() || (digits[0] == b'0' && count > 1) {
-            return None;
-        }
-        self.at += count;
-        // What follows decides whether this was all of it: a point, an exponent or more digits are no comma or brace.
-        Some(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
-    }
-
-    fn boolean(&mut self) -> Option<bool> {
-        let rest = &self.text.as_bytes()[self.at..];
-        let value = rest.starts_with(b"true");
-        if !value && !rest.starts_with(b"false") {
-            return None;
-        }
-        self.at += if value { 4 } else { 5 };
-        Some(value)
-    }
 }
 
 #[cfg(test)]

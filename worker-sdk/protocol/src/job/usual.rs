@@ -1,0 +1,205 @@
+//! The first pass over a job: exactly what [`JobWriter`](crate::JobWriter) writes, field by field in its order.
+//!
+//! It copies the head once and notes where in it each text stands, so a job is three allocations however many fields
+//! and headers it has. Another order, escapes, or white space leave the job to the JSON reader behind; what passes
+//! here must mean the same there.
+
+use bytes::Bytes;
+
+use super::read::{Job, Span};
+use crate::scan::Scan;
+
+/// More headers than this are not usual: each name is compared with those before it.
+const HEADERS: usize = 64;
+
+/// None: not of this shape.
+pub(super) fn usual(head: &str, body: &Bytes) -> Option<Job> {
+    let mut scan = Scan::new(head);
+    scan.literal(b"{\"v\":1,\"id\":")?;
+    let id = text(&mut scan)?;
+    scan.literal(b",\"attempt\":")?;
+    let attempt = scan.number()?.try_into().ok()?;
+    scan.literal(b",\"deadline\":")?;
+    let deadline = scan.number()?;
+    scan.literal(b",\"timeout_ms\":")?;
+    let timeout_ms = scan.number()?;
+    scan.literal(b",\"reply_to\":")?;
+    let reply_to = Some(text(&mut scan)?);
+    scan.literal(b",\"queue\":")?;
+    let queue = text(&mut scan)?;
+    scan.literal(b",\"action\":")?;
+    let action = text(&mut scan)?;
+    scan.literal(b",\"method\":")?;
+    let method = text(&mut scan)?;
+    scan.literal(b",\"path\":")?;
+    let path = text(&mut scan)?;
+    scan.literal(b",\"query\":")?;
+    let query = optional(&mut scan)?;
+    scan.literal(b",\"host\":")?;
+    let host = optional(&mut scan)?;
+    scan.literal(b",\"scheme\":")?;
+    let scheme = text(&mut scan)?;
+    scan.literal(b",\"http\":")?;
+    let http = text(&mut scan)?;
+    scan.literal(b",\"peer\":")?;
+    let peer = text(&mut scan)?;
+    scan.literal(b",\"server\":")?;
+    let server = text(&mut scan)?;
+    scan.literal(b",\"enqueued\":")?;
+    let enqueued = scan.number()?;
+    scan.literal(b",\"headers\":")?;
+    let headers = headers(&mut scan, head)?;
+    scan.literal(b"}")?;
+    // An empty id is for the reader behind to refuse.
+    if scan.at() != head.len() || id.is_empty() {
+        return None;
+    }
+    let text = head.into();
+    let body = body.clone();
+    Some(Job {
+        text,
+        id,
+        attempt,
+        deadline,
+        timeout_ms,
+        reply_to,
+        queue,
+        action,
+        method,
+        path,
+        query,
+        host,
+        scheme,
+        http,
+        peer,
+        server,
+        headers,
+        enqueued,
+        body,
+    })
+}
+
+/// Where the next string stands, without its quotes.
+fn text(scan: &mut Scan<'_>) -> Option<Span> {
+    let length = scan.string()?.len();
+    let end = scan.at() - 1;
+    Span::new(end - length, end)
+}
+
+fn optional(scan: &mut Scan<'_>) -> Option<Option<Span>> {
+    if scan.literal(b"null").is_some() {
+        return Some(None);
+    }
+    text(scan).map(Some)
+}
+
+fn headers(scan: &mut Scan<'_>, head: &str) -> Option<Vec<(Span, Span)>> {
+    // About what a browser sends; growing costs more than the room.
+    let mut headers: Vec<(Span, Span)> = Vec::with_capacity(16);
+    scan.expect(b'{')?;
+    if scan.take(b'}') {
+        return Some(headers);
+    }
+    loop {
+        let name = text(scan)?;
+        scan.expect(b':')?;
+        let value = text(scan)?;
+        let known = headers.iter().any(|(known, _)| known.of(head) == name.of(head));
+        if known || headers.len() == HEADERS {
+            return None;
+        }
+        headers.push((name, value));
+        if scan.take(b'}') {
+            return Some(headers);
+        }
+        scan.expect(b',')?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::read::careful;
+    use super::super::{JobHead, JobWriter};
+    use super::*;
+
+    /// A job as the writer spells it.
+    fn written(query: Option<&str>, headers: &[(&str, &[u8])]) -> String {
+        let head = JobHead {
+            id: "f.0-1",
+            attempt: 1,
+            deadline: 1_795_000_030_000,
+            timeout_ms: 30_000,
+            reply_to: "tempest:@f.0",
+            queue: "web",
+            method: "GET",
+            path: "/gr\u{fc}\u{df}e",
+            query,
+            host: None,
+            scheme: "http",
+            http: "1.1",
+            peer: "127.0.0.1:5000",
+            server: "127.0.0.1:1337",
+            enqueued: 1_795_000_000_000,
+        };
+        let mut out = Vec::new();
+        let mut writer = JobWriter::new(&mut out, &head);
+        headers.iter().for_each(|(name, value)| writer.header(name, std::iter::once(*value)));
+        writer.finish(b"");
+        String::from_utf8(out).expect("a head is UTF-8").trim_end().to_owned()
+    }
+
+    fn read(head: &str) -> Option<Job> {
+        let job = usual(head, &Bytes::new());
+        if let Some(job) = &job {
+            let other = careful(head, Bytes::new()).expect("the pass behind takes it too");
+            // The one shows headers as they came, the other by name.
+            assert_eq!(format!("{job:?}"), format!("{other:?}"));
+        }
+        job
+    }
+
+    #[test]
+    fn what_the_writer_writes_is_usual() {
+        for query in [None, Some(""), Some("a=1&b=%20")] {
+            let job = read(&written(query, &[("accept", b"*/*"), ("host", b"h"), ("x", b"caf\xe9")])).expect("usual");
+            assert_eq!((job.id(), job.reply_to(), job.query()), ("f.0-1", Some("tempest:@f.0"), query));
+            assert_eq!((job.path(), job.server(), job.host()), ("/gr\u{fc}\u{df}e", "127.0.0.1:1337", None));
+            assert_eq!((job.header("x"), job.header("host"), job.header("y")), (Some("caf\u{e9}"), Some("h"), None));
+        }
+        assert!(read(&written(None, &[])).is_some(), "a job without headers");
+    }
+
+    #[test]
+    fn the_rest_is_left_to_the_reader_behind() {
+        let good = written(None, &[("a", b"1"), ("b", b"2")]);
+        assert!(read(&good).is_some());
+        for (from, to) in [
+            ("{\"v\":1,", "{\"v\":2,"),
+            ("{\"v\":1,", "{\"v\": 1,"),
+            ("f.0-1", ""),
+            ("f.0-1", "f\\u002e0-1"),
+            ("\"attempt\":1", "\"attempt\":1e0"),
+            ("\"attempt\":1", "\"attempt\":01"),
+            ("\"attempt\":1", "\"attempt\":4294967296"),
+            ("\"reply_to\":\"tempest:@f.0\"", "\"reply_to\":null"),
+            ("\"method\":\"GET\"", "\"method\":null"),
+            ("\"enqueued\":1795000000000", "\"enqueued\":1,\"more\":2"),
+            ("\"b\":\"2\"", "\"a\":\"2\""),
+            ("\"b\":\"2\"", "\"b\": \"2\""),
+            ("\"b\":\"2\"", "\"b\":\"\\\"\""),
+            ("\"b\":\"2\"", "\"b\":2"),
+            ("\"b\":\"2\"", "\"b\":\"2\","),
+            ("}}", "}} "),
+            ("}}", "},\"x_own\":1}"),
+            ("}}", "}"),
+        ] {
+            let other = good.replace(from, to);
+            assert_ne!(other, good, "{from}");
+            assert!(read(&other).is_none(), "{other}");
+        }
+        let many: Vec<String> = (0..=HEADERS).map(|n| format!("x-{n}")).collect();
+        let headers: Vec<(&str, &[u8])> = many.iter().map(|name| (name.as_str(), b"1".as_slice())).collect();
+        assert!(read(&written(None, &headers)).is_none(), "more headers than usual");
+        assert!(read(&written(None, &headers[1..])).is_none_or(|job| job.headers().count() == HEADERS));
+    }
+}
