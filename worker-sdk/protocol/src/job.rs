@@ -7,7 +7,7 @@
 mod read;
 mod usual;
 
-pub use read::{Job, JobError, JobFields, decode_job};
+pub use read::{Job, JobError, JobFields, JobText, decode_job};
 
 use crate::json::{write_json_string, write_latin1_escaped, write_number};
 

@@ -13,7 +13,7 @@ mod scan;
 
 pub use answer::{Answer, AnswerHead, Decoded, Headers, Reason, Rejected, decode_answer, encode_answer};
 pub use event::{Event, Payload, decode_payload, encode_payload, frame_sse};
-pub use job::{Job, JobError, JobFields, JobHead, JobWriter, decode_job, rewrite_job};
+pub use job::{Job, JobError, JobFields, JobHead, JobText, JobWriter, decode_job, rewrite_job};
 pub use json::write_json_string;
 pub use names::{Keys, NameError, QueueName};
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::answer_lists::AnswerList;
 use crate::connection::Pipeline;
 
 /// Messages of one stream that may be unacknowledged at a time; with the cut at 64 KiB that is 256 KiB.
@@ -19,7 +20,7 @@ const PUSH_BYTES: usize = 1024 * 1024;
 /// One message for one answer list.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) reply_to: String,
+    pub(crate) reply_to: AnswerList,
     pub(crate) message: Vec<u8>,
     /// When it is of no use any more, in ms by the clock of Redis.
     pub(crate) expires_ms: u64,
@@ -67,20 +68,31 @@ impl Answer {
 
 /// Appends answers to `out`, one `RPUSH` for neighbours of one list, and returns them by command: as many
 /// replies are due, in this order.
-pub(crate) fn push_all(out: &mut Pipeline, answers: impl IntoIterator<Item = Answer>) -> Vec<Vec<Answer>> {
-    let mut pushes: Vec<Vec<Answer>> = Vec::new();
-    for answer in answers {
-        match pushes.iter_mut().rev().find(|push| push[0].reply_to == answer.reply_to) {
-            Some(push) if has_room(push, &answer) => push.push(answer),
-            _ => pushes.push(vec![answer]),
-        }
-    }
+pub(crate) fn push_all(out: &mut Pipeline, answers: Vec<Answer>) -> Vec<Vec<Answer>> {
+    let pushes = grouped(answers);
     for push in &pushes {
         out.begin(push.len() + 2);
         out.part(b"RPUSH");
         out.part(push[0].reply_to.as_bytes());
         for answer in push {
             out.part(&answer.message);
+        }
+    }
+    pushes
+}
+
+fn grouped(answers: Vec<Answer>) -> Vec<Vec<Answer>> {
+    let Some(first) = answers.first() else { return Vec::new() };
+    // Nearly always they are for one front and few: then they stay where they are.
+    let one_list = answers.iter().all(|answer| answer.reply_to == first.reply_to);
+    if one_list && answers.len() <= PUSH_ANSWERS && bytes(&answers) <= PUSH_BYTES {
+        return vec![answers];
+    }
+    let mut pushes: Vec<Vec<Answer>> = Vec::new();
+    for answer in answers {
+        match pushes.iter_mut().rev().find(|push| push[0].reply_to == answer.reply_to) {
+            Some(push) if has_room(push, &answer) => push.push(answer),
+            _ => pushes.push(vec![answer]),
         }
     }
     pushes
@@ -106,7 +118,7 @@ mod tests {
 
     fn sizes(answers: Vec<Answer>) -> Vec<(String, usize)> {
         let pushes = push_all(&mut Pipeline::default(), answers);
-        pushes.into_iter().map(|push| (push[0].reply_to.clone(), push.len())).collect()
+        pushes.into_iter().map(|push| (push[0].reply_to.to_string(), push.len())).collect()
     }
 
     #[test]

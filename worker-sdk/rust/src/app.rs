@@ -305,9 +305,9 @@ impl App {
             inline: Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread,
         };
         let claim = BaseClaim::new(resolved.queue_key, resolved.claim_wait, resolved.claim_command);
-        let shared = Arc::new(Shared { router: self.router, context, outlet, status, keys: resolved.keys });
-        let engine =
-            Engine { shared, limits, link: link("jobs"), claim: Box::new(claim), commands, state: State::default() };
+        let shared = Arc::new(Shared { router: self.router, context, outlet, status });
+        let state = State::new(resolved.keys);
+        let engine = Engine { shared, limits, link: link("jobs"), claim: Box::new(claim), commands, state };
         (engine, task)
     }
 }

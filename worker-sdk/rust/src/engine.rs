@@ -12,16 +12,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tempest_protocol::{Job, decode_job};
+use tempest_protocol::{Job, Keys, decode_job};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::answer::{self, Answer};
+use crate::answer_lists::AnswerLists;
 use crate::batch::{BATCH_TIME, Pace};
 use crate::claim::{Claim, ClaimError};
 use crate::connection::Reply;
-use crate::execution::{Shared, execute};
+use crate::execution::{Caller, Shared, Started, start, start_elsewhere};
 use crate::link::{Link, LinkEvent};
 use crate::publisher::Command;
 use crate::status::count;
@@ -57,8 +58,8 @@ pub(crate) struct Engine {
     pub(crate) state: State,
 }
 
-#[derive(Default)]
 pub(crate) struct State {
+    answer_lists: AnswerLists,
     due: VecDeque<Due>,
     /// Claimed, not started; decoded only then, since a batch of decoded jobs would not fit into the allocator's and
     /// the processor's caches.
@@ -77,6 +78,23 @@ pub(crate) struct State {
 enum Due {
     Answers(Vec<Answer>),
     Claim,
+}
+
+impl State {
+    /// `keys`: where answers may go.
+    pub(crate) fn new(keys: Keys) -> Self {
+        Self {
+            answer_lists: AnswerLists::new(keys),
+            due: VecDeque::new(),
+            waiting: VecDeque::new(),
+            running: JoinSet::new(),
+            ready: Vec::new(),
+            pace: Pace::default(),
+            claim_after: None,
+            unblocking: None,
+            stop_by: None,
+        }
+    }
 }
 
 impl Engine {
@@ -119,14 +137,19 @@ impl Engine {
 
     /// Starts jobs for no longer than a batch should take: beyond that, the answers that are ready go first.
     fn start_waiting(&mut self, cx: &mut Context<'_>) {
-        let begun = Instant::now();
-        let mut now = begun;
+        if self.state.waiting.is_empty() || !self.may_start() {
+            return;
+        }
+        let mut now = Instant::now();
+        let until = now + BATCH_TIME;
+        // Read once for all of them; a deadline beyond this need not be compared with the clock.
+        let end_ms = self.shared.context.clock.at(until.into());
         while self.may_start()
-            && now - begun < BATCH_TIME
+            && now < until
             && let Some(message) = self.state.waiting.pop_front()
         {
-            let Some(job) = self.accept(&message, now) else { continue };
-            let ended = self.start(job, now, cx);
+            let Some((job, caller)) = self.accept(&message, now, end_ms) else { continue };
+            let ended = self.start(job, caller, now, cx);
             let then = Instant::now();
             self.state.pace.held(then - now);
             if ended {
@@ -141,39 +164,45 @@ impl Engine {
     }
 
     /// Starts a job; true: it has run through at once.
-    fn start(&mut self, job: Box<Job>, now: Instant, cx: &mut Context<'_>) -> bool {
-        let id = job.id().to_owned();
-        let mut job = Box::pin(execute(self.shared.clone(), job));
-        if self.limits.inline
-            && let Poll::Ready(answer) = job.as_mut().poll(cx)
-        {
-            self.state.ready.extend(answer);
-            return true;
-        }
-        let task = self.state.running.spawn(job);
+    fn start(&mut self, job: Box<Job>, caller: Caller, now: Instant, cx: &mut Context<'_>) -> bool {
+        let started = if self.limits.inline {
+            start(&self.shared, job, caller, cx)
+        } else {
+            start_elsewhere(&self.shared, job, caller)
+        };
+        let (id, rest) = match started {
+            Started::Ended(answer) => {
+                self.state.ready.extend(answer);
+                return true;
+            }
+            Started::Waits(id, rest) => (id, rest),
+        };
+        let task = self.state.running.spawn(rest);
         self.shared.status.started(task.id(), id, now.into());
         false
     }
 
-    /// A job, if the message is one, can be answered, and is still wanted.
-    fn accept(&self, message: &Bytes, now: Instant) -> Option<Box<Job>> {
+    /// A job, if the message is one, can be answered, and is still wanted; `end_ms` is not before `now`.
+    fn accept(&mut self, message: &Bytes, now: Instant, end_ms: u64) -> Option<(Box<Job>, Caller)> {
         let job = match decode_job(message) {
             Ok(job) => Box::new(job),
             Err(error) => return self.drop_malformed(message, &error.to_string()),
         };
-        let forged = job.reply_to().is_some_and(|key| !self.shared.keys.is_reply_to(key));
-        if forged {
-            return self.drop_malformed(message, "its reply_to is not a front's answer list");
-        }
-        if job.deadline() > 0 && job.deadline() <= self.shared.context.clock.at(now.into()) {
+        let reply_to = match job.reply_to().map(|key| self.state.answer_lists.find(key)) {
+            Some(None) => return self.drop_malformed(message, "its reply_to is not a front's answer list"),
+            list => list.flatten(),
+        };
+        let deadline = job.deadline();
+        if deadline > 0 && deadline <= end_ms && deadline <= self.shared.context.clock.at(now.into()) {
             count(&self.shared.status.expired);
             tracing::debug!(request = job.id(), "dropped unrun: its deadline has passed");
             return None;
         }
-        Some(job)
+        let caller = Caller::of(&job, reply_to, &self.shared);
+        Some((job, caller))
     }
 
-    fn drop_malformed(&self, message: &Bytes, why: &str) -> Option<Box<Job>> {
+    fn drop_malformed<T>(&self, message: &Bytes, why: &str) -> Option<T> {
         const SHOWN: usize = 200;
         count(&self.shared.status.malformed);
         let start = String::from_utf8_lossy(&message[..message.len().min(SHOWN)]);
@@ -206,7 +235,7 @@ impl Engine {
             state.ready.drain(..).for_each(|answer| self.shared.outlet.send(answer));
             return;
         };
-        let pushes = answer::push_all(&mut connection.out, state.ready.drain(..));
+        let pushes = answer::push_all(&mut connection.out, std::mem::take(&mut state.ready));
         state.due.extend(pushes.into_iter().map(Due::Answers));
         if jobs > 0 {
             let replies = self.claim.request(&mut connection.out, jobs);

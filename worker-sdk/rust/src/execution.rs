@@ -3,15 +3,19 @@
 //! Whatever a handler does, a job with a `reply_to` is answered once: an error or a panic becomes a 500 whose
 //! details stay in the log unless this is development. It must not take jobs or talk to Redis.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use tempest_protocol::{AnswerHead, Job, Keys, STREAM_CUT_BYTES, encode_answer};
+use tempest_protocol::{AnswerHead, Job, JobText, STREAM_CUT_BYTES, encode_answer};
 
 use crate::BoxError;
 use crate::answer::{Answer, Gate, StreamPart};
+use crate::answer_lists::AnswerList;
+use crate::handler::HandlerFuture;
 use crate::outlet::Outlet;
-use crate::panics::{Guarded, guarded};
-use crate::request::{Context, Params, Request};
+use crate::panics::{Guarded, Panicked, guarded};
+use crate::request::{self, Request};
 use crate::response::{Body, Header, Response, error_chain};
 use crate::router::{Matched, Router};
 use crate::status::{Status, count};
@@ -26,49 +30,99 @@ const ABORTING_GAP: u64 = 1_000_000;
 /// What all jobs of a worker need.
 pub(crate) struct Shared {
     pub(crate) router: Router,
-    pub(crate) context: Arc<Context>,
+    pub(crate) context: Arc<request::Context>,
     pub(crate) outlet: Outlet,
     pub(crate) status: Arc<Status>,
-    pub(crate) keys: Keys,
 }
 
-/// Runs a job; gives back its answer where that is one message, and has sent it otherwise.
-pub(crate) async fn execute(shared: Arc<Shared>, job: Box<Job>) -> Option<Answer> {
-    let caller = Caller::of(&job, &shared);
-    let outcome = respond(&shared, job).await.and_then(|response| match response.check() {
-        Ok(()) => Ok(response),
-        Err(invalid) => Err(invalid.into()),
+/// What came of starting a job.
+pub(crate) enum Started {
+    /// It has run through.
+    Ended(Option<Answer>),
+    /// It waits for something: its id, and the rest of it.
+    Waits(JobText, Rest),
+}
+
+/// The rest of a job that waits: gives back its answer where that is one message, and has sent it otherwise.
+pub(crate) type Rest = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
+
+/// Runs a job until it waits. Most never do, so nothing is set up for the rest before there is one.
+pub(crate) fn start(shared: &Arc<Shared>, job: Box<Job>, caller: Caller, cx: &mut Context<'_>) -> Started {
+    let outcome = match respond(shared, job) {
+        Responding::Decided(outcome) => outcome,
+        Responding::Handler(mut answering) => match Pin::new(&mut answering).poll(cx) {
+            Poll::Ready(outcome) => flatten(outcome),
+            Poll::Pending => {
+                let (shared, id) = (shared.clone(), caller.id.clone());
+                return Started::Waits(
+                    id,
+                    Box::pin(async move {
+                        let outcome = flatten(answering.await);
+                        finish(shared, caller, outcome).await
+                    }),
+                );
+            }
+        },
+    };
+    match conclude(shared, &caller, outcome) {
+        Concluded::Answer(answer) => Started::Ended(answer),
+        Concluded::Parts(parts) => {
+            let (shared, id) = (shared.clone(), caller.id.clone());
+            Started::Waits(
+                id,
+                Box::pin(async move {
+                    pump(&shared, &caller, parts).await;
+                    None
+                }),
+            )
+        }
+    }
+}
+
+/// Leaves a whole job to a task of its own.
+pub(crate) fn start_elsewhere(shared: &Arc<Shared>, job: Box<Job>, caller: Caller) -> Started {
+    let (shared, id) = (shared.clone(), caller.id.clone());
+    let rest = Box::pin(async move {
+        let outcome = match respond(&shared, job) {
+            Responding::Decided(outcome) => outcome,
+            Responding::Handler(answering) => flatten(answering.await),
+        };
+        finish(shared, caller, outcome).await
     });
-    count(&shared.status.done);
-    let response = outcome.unwrap_or_else(|error| failure(&shared, &caller.id, &error));
-    let caller = caller.waiting()?;
-    match response.body {
-        Body::Whole(ref body) if body.len() <= STREAM_CUT_BYTES || caller.head_request => {
-            Some(caller.whole_answer(&shared, response.status, &response.headers, body))
-        }
-        Body::Whole(body) => {
-            let mut headers = response.headers;
-            headers.retain(|(name, _)| !is_content_length(name));
-            headers.push(("content-length".into(), body.len().to_string().into()));
-            let parts = Box::pin(tokio_stream::once(Ok(body)));
+    Started::Waits(id, rest)
+}
+
+async fn finish(shared: Arc<Shared>, caller: Caller, outcome: Result<Response, BoxError>) -> Option<Answer> {
+    match conclude(&shared, &caller, outcome) {
+        Concluded::Answer(answer) => answer,
+        Concluded::Parts(parts) => {
             // Boxed, since most jobs never get here and would carry its state along.
-            Box::pin(pump(&shared, &caller, response.status, &headers, parts)).await;
-            None
-        }
-        Body::Stream(parts) => {
-            Box::pin(pump(&shared, &caller, response.status, &response.headers, parts)).await;
+            Box::pin(pump(&shared, &caller, parts)).await;
             None
         }
     }
 }
 
-async fn respond(shared: &Arc<Shared>, job: Box<Job>) -> Result<Response, BoxError> {
-    match shared.router.find(&job) {
+/// A panic is one more error.
+fn flatten<T>(outcome: Result<Result<T, BoxError>, Panicked>) -> Result<T, BoxError> {
+    outcome.unwrap_or_else(|panicked| Err(panicked.into()))
+}
+
+/// Who responds to a job.
+enum Responding {
+    Handler(Guarded<HandlerFuture>),
+    Decided(Result<Response, BoxError>),
+}
+
+fn respond(shared: &Arc<Shared>, job: Box<Job>) -> Responding {
+    Responding::Decided(match shared.router.find(&job) {
         Matched::Handler(handler, params) => {
-            let request = request(shared, job, params);
+            let request = Request::new(job, params, shared.context.clone());
             let with_trace = shared.context.development;
-            let answering = guarded(with_trace, || handler.call(request))?;
-            Guarded { inner: answering, with_trace }.await?
+            match guarded(with_trace, || handler.call(request)) {
+                Ok(inner) => return Responding::Handler(Guarded { inner, with_trace }),
+                Err(panicked) => Err(panicked.into()),
+            }
         }
         Matched::NotFound => Ok(Response::text("not found\n").with_status(404)),
         Matched::WrongMethod(allow) => {
@@ -78,11 +132,44 @@ async fn respond(shared: &Arc<Shared>, job: Box<Job>) -> Result<Response, BoxErr
             tracing::error!(request = job.id(), action = job.action(), "a job without a handler for its action");
             Ok(Response::text("not implemented\n").with_status(501))
         }
-    }
+    })
 }
 
-fn request(shared: &Arc<Shared>, job: Box<Job>, params: Params) -> Request {
-    Request::new(job, params, shared.context.clone())
+/// What a response comes to.
+enum Concluded {
+    /// One message, where anybody waits for it.
+    Answer(Option<Answer>),
+    /// Several.
+    Parts(Parts),
+}
+
+/// A response that is sent part by part.
+struct Parts {
+    status: u16,
+    headers: Vec<Header>,
+    body: BoxStream,
+}
+
+fn conclude(shared: &Shared, caller: &Caller, outcome: Result<Response, BoxError>) -> Concluded {
+    let checked = outcome.and_then(|response| match response.check() {
+        Ok(()) => Ok(response),
+        Err(invalid) => Err(invalid.into()),
+    });
+    count(&shared.status.done);
+    let response = checked.unwrap_or_else(|error| failure(shared, &caller.id, &error));
+    let Some(reply_to) = &caller.reply_to else { return Concluded::Answer(None) };
+    let Response { status, mut headers, body } = response;
+    match body {
+        Body::Whole(body) if body.len() <= STREAM_CUT_BYTES || caller.head_request => {
+            Concluded::Answer(Some(caller.whole_answer(reply_to, status, headers, &body)))
+        }
+        Body::Whole(body) => {
+            headers.retain(|(name, _)| !is_content_length(name));
+            headers.push(content_length(&body));
+            Concluded::Parts(Parts { status, headers, body: Box::pin(tokio_stream::once(Ok(body))) })
+        }
+        Body::Stream(body) => Concluded::Parts(Parts { status, headers, body }),
+    }
 }
 
 /// Logs what went wrong and makes the answer for it.
@@ -99,58 +186,65 @@ fn is_content_length(name: &str) -> bool {
 }
 
 /// Who asked, and what its answers must say to reach it.
-struct Caller {
-    id: String,
+pub(crate) struct Caller {
+    id: JobText,
     attempt: u32,
-    reply_to: Option<String>,
+    reply_to: Option<AnswerList>,
     deadline: u64,
     head_request: bool,
 }
 
 impl Caller {
-    fn of(job: &Job, shared: &Shared) -> Self {
+    pub(crate) fn of(job: &Job, reply_to: Option<AnswerList>, shared: &Shared) -> Self {
         Self {
-            id: job.id().to_owned(),
+            id: job.shared_id(),
             attempt: job.attempt(),
-            reply_to: job.reply_to().map(str::to_owned),
+            reply_to,
             deadline: if job.deadline() > 0 { job.deadline() } else { soon(shared) },
             head_request: job.method() == "HEAD",
         }
     }
 
-    /// Itself, where an answer is waited for.
-    fn waiting(self) -> Option<Self> {
-        self.reply_to.is_some().then_some(self)
-    }
-
-    fn whole_answer(&self, shared: &Shared, status: u16, headers: &[Header], body: &[u8]) -> Answer {
+    fn whole_answer(&self, reply_to: &AnswerList, status: u16, headers: Vec<Header>, body: &[u8]) -> Answer {
+        let mut headers = headers;
         // The front counts the body itself, and would refuse the answer where a handler miscounted.
-        let own_length = self.head_request || status == 304;
-        let kept = headers.iter().filter(|(name, _)| own_length || !is_content_length(name));
-        let mut headers = borrowed(kept);
-        let length;
+        if !self.head_request && status != 304 {
+            headers.retain(|(name, _)| !is_content_length(name));
+        }
         if self.head_request && !body.is_empty() && !headers.iter().any(|(name, _)| is_content_length(name)) {
-            length = body.len().to_string();
-            headers.push(("content-length", &length));
+            headers.push(content_length(body));
         }
         let body = if self.head_request { b"" } else { body };
-        let head = AnswerHead { status, headers: &headers, ..self.head() };
-        self.answer(encoded(&head, body), shared, None)
+        let message =
+            borrowed(&headers, |headers| encoded(&AnswerHead { status, headers, ..self.head() }, body));
+        Answer { reply_to: reply_to.clone(), message, expires_ms: self.deadline, stream: None }
     }
 
     fn head(&self) -> AnswerHead<'_> {
         AnswerHead { id: &self.id, attempt: self.attempt, ..AnswerHead::default() }
     }
 
-    fn answer(&self, message: Vec<u8>, shared: &Shared, stream: Option<StreamPart>) -> Answer {
-        // A stream may outlive the deadline of its first byte.
-        let expires_ms = if stream.is_some() { self.deadline.max(soon(shared)) } else { self.deadline };
-        Answer { reply_to: self.reply_to.clone().unwrap_or_default(), message, expires_ms, stream }
+    /// A part of a stream, which may outlive the deadline of its first byte.
+    fn part(&self, message: Vec<u8>, shared: &Shared, stream: StreamPart) -> Option<Answer> {
+        let expires_ms = self.deadline.max(soon(shared));
+        Some(Answer { reply_to: self.reply_to.clone()?, message, expires_ms, stream: Some(stream) })
     }
 }
 
-fn borrowed<'h>(headers: impl Iterator<Item = &'h Header>) -> Vec<(&'h str, &'h str)> {
-    headers.map(|(name, value)| (&**name, &**value)).collect()
+fn content_length(body: &[u8]) -> Header {
+    ("content-length".into(), body.len().to_string().into())
+}
+
+/// Lends headers in the form in which they are encoded; a few of them without an allocation.
+fn borrowed<R>(headers: &[Header], encode: impl FnOnce(&[(&str, &str)]) -> R) -> R {
+    const FEW: usize = 8;
+    let each = headers.iter().map(|(name, value)| (&**name, &**value));
+    if headers.len() > FEW {
+        return encode(&each.collect::<Vec<_>>());
+    }
+    let mut few = [("", ""); FEW];
+    few.iter_mut().zip(each).for_each(|(place, header)| *place = header);
+    encode(&few[..headers.len()])
 }
 
 fn soon(shared: &Shared) -> u64 {
@@ -167,27 +261,27 @@ fn encoded(head: &AnswerHead<'_>, body: &[u8]) -> Vec<u8> {
 }
 
 /// Sends a body in parts, each as soon as it is there and the ones before are on their way.
-async fn pump(shared: &Shared, caller: &Caller, status: u16, headers: &[Header], parts: BoxStream) {
-    let headers = borrowed(headers.iter());
+async fn pump(shared: &Shared, caller: &Caller, parts: Parts) {
+    let Parts { status, headers, body } = parts;
     let gate = Gate::new();
-    let mut pieces = Pieces::new(parts);
+    let mut pieces = Pieces::new(body);
     for n in 0.. {
         let Some(part) = gate.enter().await else {
-            tracing::warn!(request = caller.id, "a streamed answer was given up: nobody reads it");
+            tracing::warn!(request = &*caller.id, "a streamed answer was given up: nobody reads it");
             return;
         };
         let next = Guarded { inner: Box::pin(pieces.next()), with_trace: shared.context.development };
-        let piece = match next.await.map_err(BoxError::from).flatten() {
+        let piece = match flatten(next.await) {
             Ok(piece) => piece,
             Err(error) => return abort(shared, caller, n, &error, part),
         };
         let head = AnswerHead { n, more: !piece.last, ..caller.head() };
         let message = if n == 0 {
-            encoded(&AnswerHead { status, headers: &headers, ..head }, &piece.body)
+            borrowed(&headers, |headers| encoded(&AnswerHead { status, headers, ..head }, &piece.body))
         } else {
             encoded(&head, &piece.body)
         };
-        shared.outlet.send(caller.answer(message, shared, Some(part)));
+        caller.part(message, shared, part).into_iter().for_each(|answer| shared.outlet.send(answer));
         if piece.last {
             return;
         }
@@ -198,5 +292,5 @@ async fn pump(shared: &Shared, caller: &Caller, status: u16, headers: &[Header],
 fn abort(shared: &Shared, caller: &Caller, n: u64, error: &BoxError, part: StreamPart) {
     failure(shared, &caller.id, error);
     let message = encoded(&AnswerHead { n: n + ABORTING_GAP, ..caller.head() }, b"");
-    shared.outlet.send(caller.answer(message, shared, Some(part)));
+    caller.part(message, shared, part).into_iter().for_each(|answer| shared.outlet.send(answer));
 }

@@ -21,6 +21,7 @@
 
 mod address;
 mod answer;
+mod answer_lists;
 mod app;
 mod backlog;
 mod backoff;

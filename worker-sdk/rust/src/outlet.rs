@@ -167,7 +167,7 @@ impl OutletTask {
     fn give_up(&self, answer: &Answer, why: &str) {
         count(&self.status.undelivered);
         answer.close_stream();
-        tracing::error!(reply_to = answer.reply_to, bytes = answer.message.len(), why, "an answer was not delivered");
+        tracing::error!(reply_to = &*answer.reply_to, bytes = answer.message.len(), why, "an answer was not delivered");
     }
 
     async fn send(&mut self) {

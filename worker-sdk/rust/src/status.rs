@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tempest_protocol::JobText;
 use tokio::task::Id;
 
 /// Shared by all parts of a worker.
@@ -24,7 +25,7 @@ pub(crate) struct Status {
 
 #[derive(Debug)]
 struct Running {
-    id: String,
+    id: JobText,
     since: Instant,
 }
 
@@ -34,7 +35,7 @@ pub(crate) fn count(counter: &AtomicU64) {
 }
 
 impl Status {
-    pub(crate) fn started(&self, task: Id, id: String, since: Instant) {
+    pub(crate) fn started(&self, task: Id, id: JobText, since: Instant) {
         self.running().insert(task, Running { id, since });
     }
 
@@ -45,7 +46,7 @@ impl Status {
 
     /// Ids of running jobs, not more than asked for.
     pub(crate) fn current(&self, most: usize) -> Vec<String> {
-        self.running().values().take(most).map(|job| job.id.clone()).collect()
+        self.running().values().take(most).map(|job| job.id.to_string()).collect()
     }
 
     // A poisoned map is still a map: nothing in these few lines can leave it half-written.

@@ -7,6 +7,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -17,7 +19,7 @@ use super::usual::usual;
 #[derive(Clone, Default)]
 pub struct Job {
     /// What the places below are places in.
-    pub(super) text: Box<str>,
+    pub(super) text: Arc<str>,
     pub(super) id: Span,
     pub(super) attempt: u32,
     pub(super) deadline: u64,
@@ -57,6 +59,27 @@ impl Span {
 
     pub(super) fn of(self, text: &str) -> &str {
         &text[self.start as usize..self.end as usize]
+    }
+}
+
+/// A text of a job that may outlive it: it holds what the front said, and not the body.
+#[derive(Clone)]
+pub struct JobText {
+    text: Arc<str>,
+    span: Span,
+}
+
+impl Deref for JobText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.span.of(&self.text)
+    }
+}
+
+impl fmt::Debug for JobText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
     }
 }
 
@@ -177,7 +200,7 @@ impl From<JobFields> for Job {
             Span::new(start, text.len()).expect("a job of less than 4 GiB")
         };
         let mut job = Self {
-            text: Box::default(),
+            text: Arc::default(),
             id: add(&fields.id),
             attempt: fields.attempt,
             deadline: fields.deadline,
@@ -210,6 +233,11 @@ impl Job {
     /// Request id.
     pub fn id(&self) -> &str {
         self.at(self.id)
+    }
+
+    /// The same, to be kept.
+    pub fn shared_id(&self) -> JobText {
+        JobText { text: self.text.clone(), span: self.id }
     }
 
     /// 1 for the first try.
