@@ -26,6 +26,8 @@ impl<'a> Scan<'a> {
     }
 
     /// Goes past `bytes`, if they come next. They must be ASCII, or the place would not be between characters.
+    // Inlined, so that what is compared with is a constant and no call is made.
+    #[inline(always)]
     pub(crate) fn literal(&mut self, bytes: &[u8]) -> Option<()> {
         self.text.as_bytes()[self.at..].starts_with(bytes).then(|| self.at += bytes.len())
     }
@@ -79,27 +81,51 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// A string without escapes.
+    /// A string without escapes. None leaves the place where it is.
     pub(crate) fn string(&mut self) -> Option<&'a str> {
+        let bytes = self.text.as_bytes();
+        let start = self.at + 1;
+        if self.next() != Some(b'"') {
+            return None;
+        }
+        let end = start + plain_prefix(bytes.get(start..)?);
+        if bytes.get(end) != Some(&b'"') {
+            return None;
+        }
+        self.at = end + 1;
+        self.text.get(start..end)
+    }
+
+    /// A string with escapes in it or without, quotes included; whether the escapes are good is not looked at.
+    pub(crate) fn quoted(&mut self) -> Option<&'a str> {
+        let start = self.at;
         self.expect(b'"')?;
-        let rest = &self.text[self.at..];
-        let string = &rest[..plain_prefix(rest.as_bytes())];
-        self.at += string.len();
-        self.expect(b'"')?;
-        Some(string)
+        loop {
+            self.at += plain_prefix(&self.text.as_bytes()[self.at..]);
+            if self.take(b'"') {
+                return self.text.get(start..self.at);
+            }
+            self.expect(b'\\')?;
+            self.next().filter(u8::is_ascii)?;
+            self.at += 1;
+        }
     }
 
     /// A whole number in plain digits.
     pub(crate) fn number(&mut self) -> Option<u64> {
         let rest = &self.text.as_bytes()[self.at..];
-        let count = rest.iter().take(DIGITS).take_while(|byte| byte.is_ascii_digit()).count();
-        let digits = &rest[..count];
-        if digits.is_empty() || (digits[0] == b'0' && count > 1) {
+        let mut number = 0;
+        let mut count = 0;
+        for byte in rest.iter().take(DIGITS).take_while(|byte| byte.is_ascii_digit()) {
+            number = number * 10 + u64::from(byte - b'0');
+            count += 1;
+        }
+        if count == 0 || (rest[0] == b'0' && count > 1) {
             return None;
         }
         self.at += count;
         // What follows decides whether this was all of it: a point, an exponent or more digits are no comma or brace.
-        Some(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+        Some(number)
     }
 
     pub(crate) fn boolean(&mut self) -> Option<bool> {

@@ -53,6 +53,12 @@ impl Span {
         Some(Self { start: start.try_into().ok()?, end: end.try_into().ok()? })
     }
 
+    /// The same place counted from `start`; None: it is before that.
+    pub(super) fn counted_from(self, start: usize) -> Option<Self> {
+        let start = u32::try_from(start).ok()?;
+        Some(Self { start: self.start.checked_sub(start)?, end: self.end.checked_sub(start)? })
+    }
+
     pub(super) fn is_empty(self) -> bool {
         self.start == self.end
     }
