@@ -108,6 +108,8 @@ fn allow(mut methods: Vec<&str>) -> String {
 #[derive(Debug)]
 struct Pattern {
     segments: Vec<Segment>,
+    /// The path itself, where the pattern has no holes: nearly every request for it spells it like this.
+    whole: Option<String>,
 }
 
 #[derive(Debug)]
@@ -129,10 +131,14 @@ impl Pattern {
         if rest_at.is_some_and(|at| at + 1 != segments.len()) {
             return Err(wrong());
         }
-        Ok(Self { segments })
+        let literal = segments.iter().all(|segment| matches!(segment, Segment::Literal(_)));
+        Ok(Self { segments, whole: literal.then(|| path.to_owned()) })
     }
 
     fn fits(&self, path: &str) -> bool {
+        if self.whole.as_deref() == Some(path) {
+            return true;
+        }
         let Some(mut rest) = path.strip_prefix('/').map(Some) else { return false };
         for segment in &self.segments {
             if let Segment::Rest(_) = segment {
@@ -151,6 +157,9 @@ impl Pattern {
     /// The values of a path that fits.
     fn params(&self, path: &str) -> Params {
         let mut params = Params::new();
+        if self.whole.is_some() {
+            return params;
+        }
         let mut rest = path.strip_prefix('/');
         for segment in &self.segments {
             let text = rest.unwrap_or_default();
