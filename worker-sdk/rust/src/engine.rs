@@ -116,14 +116,13 @@ impl Engine {
             }
             let more_to_start = self.may_start() && !self.state.waiting.is_empty();
             let state = &mut self.state;
-            let pause = state.claim_after.unwrap_or_else(Instant::now);
             tokio::select! {
                 biased;
                 () = &mut stop, if state.stop_by.is_none() => self.stop(),
                 _ = ticks.tick() => self.check_overdue(),
                 Some(ended) = state.running.join_next_with_id() => self.on_ended(ended),
                 event = self.link.event() => self.on_link_events(event),
-                () = sleep_until(pause), if state.claim_after.is_some() => state.claim_after = None,
+                () = reached(state.claim_after) => state.claim_after = None,
                 () = unblocked(&mut state.unblocking) => state.unblocking = None,
                 () = yield_now(), if more_to_start => {}
             }
@@ -140,6 +139,8 @@ impl Engine {
         if self.state.waiting.is_empty() || !self.may_start() {
             return;
         }
+        // As many as are likely to be ready at the end; growing would move them several times.
+        self.state.ready.reserve(self.state.waiting.len());
         let mut now = Instant::now();
         let until = now + BATCH_TIME;
         // Read once for all of them; a deadline beyond this need not be compared with the clock.
@@ -368,6 +369,14 @@ async fn unblock(commands: mpsc::Sender<Command>, client: i64) {
             return;
         }
         sleep(UNBLOCK_AGAIN).await;
+    }
+}
+
+/// Waits for a moment if there is one, else for ever; a timer is made only then.
+async fn reached(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -215,8 +215,7 @@ impl Caller {
             headers.push(content_length(body));
         }
         let body = if self.head_request { b"" } else { body };
-        let message =
-            borrowed(&headers, |headers| encoded(&AnswerHead { status, headers, ..self.head() }, body));
+        let message = borrowed(&headers, |headers| encoded(&AnswerHead { status, headers, ..self.head() }, body));
         Answer { reply_to: reply_to.clone(), message, expires_ms: self.deadline, stream: None }
     }
 

@@ -2,15 +2,16 @@
 //!
 //! Commands are appended by reference and copied once. Nothing is written to a socket here.
 
-use bytes::{BufMut, BytesMut};
-
 /// A buffer above this size in bytes is given back after a write; one large answer must not stay for ever.
 const KEEP_CAPACITY: usize = 1024 * 1024;
+
+/// A sign, the longest number there is, and the end of the line; and that of what follows.
+const LENGTH_ROOM: usize = 1 + 20 + 2 + 2;
 
 /// Commands waiting to be written.
 #[derive(Debug, Default)]
 pub struct Pipeline {
-    buffer: BytesMut,
+    buffer: Vec<u8>,
 }
 
 impl Pipeline {
@@ -29,27 +30,29 @@ impl Pipeline {
 
     /// Appends one part of the open command.
     pub fn part(&mut self, bytes: &[u8]) {
+        self.buffer.reserve(bytes.len() + LENGTH_ROOM);
         self.length(b'$', bytes.len());
-        self.buffer.reserve(bytes.len() + 2);
-        self.buffer.put_slice(bytes);
-        self.buffer.put_slice(b"\r\n");
+        self.buffer.extend_from_slice(bytes);
+        self.buffer.extend_from_slice(b"\r\n");
     }
 
     fn length(&mut self, sign: u8, number: usize) {
-        let mut digits = [0u8; 20];
-        let mut at = digits.len();
+        // Written from its end, and then copied at once.
+        let mut line = [0; LENGTH_ROOM];
+        let mut at = line.len() - 2;
+        line[at..].copy_from_slice(b"\r\n");
         let mut rest = number;
         loop {
             at -= 1;
-            digits[at] = b'0' + (rest % 10) as u8;
+            line[at] = b'0' + (rest % 10) as u8;
             rest /= 10;
             if rest == 0 {
                 break;
             }
         }
-        self.buffer.put_u8(sign);
-        self.buffer.put_slice(&digits[at..]);
-        self.buffer.put_slice(b"\r\n");
+        at -= 1;
+        line[at] = sign;
+        self.buffer.extend_from_slice(&line[at..]);
     }
 
     /// Bytes that wait.
@@ -62,12 +65,12 @@ impl Pipeline {
         self.buffer.is_empty()
     }
 
-    pub(super) fn take(&mut self) -> BytesMut {
+    pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.buffer)
     }
 
     /// Takes a written buffer back for its memory.
-    pub(super) fn reuse(&mut self, mut buffer: BytesMut) {
+    pub(super) fn reuse(&mut self, mut buffer: Vec<u8>) {
         if self.buffer.is_empty() && buffer.capacity() <= KEEP_CAPACITY {
             buffer.clear();
             self.buffer = buffer;
