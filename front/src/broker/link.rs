@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::mem::take;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -18,6 +19,7 @@ use bytes::{Bytes, BytesMut};
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::{sleep, sleep_until};
 
 use super::dial::{Dialled, Stream, dial};
@@ -44,6 +46,8 @@ struct Inner {
 struct State {
     up: bool,
     stalled: bool,
+    /// The socket takes nothing now, and wakes the connection's task when it does.
+    blocked: bool,
     /// When the connection was lost, or the link made.
     down_since: Instant,
     out: Outgoing,
@@ -72,6 +76,7 @@ impl Link {
         let state = State {
             up: false,
             stalled: false,
+            blocked: false,
             down_since: Instant::now(),
             out: Outgoing::default(),
             expects: VecDeque::new(),
@@ -189,6 +194,10 @@ impl State {
         }
     }
 
+    fn may_write(&self) -> bool {
+        !self.blocked && self.out.waiting() > 0
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -207,6 +216,7 @@ impl State {
             }
         }
         self.out = Outgoing::default();
+        self.blocked = false;
         self.stalled = false;
         fates
     }
@@ -290,30 +300,42 @@ impl Inner {
         }
         let Dialled { mut stream, mut buffer, .. } = dialled;
         let mut fates = Vec::new();
-        poll_fn(|cx| match self.turn(cx, &mut stream, &mut buffer, &mut fates) {
-            Ok(()) => Poll::Pending,
-            Err(error) => Poll::Ready(error),
-        })
-        .await
+        let mut gathered = false;
+        loop {
+            let turn = poll_fn(|cx| match self.turn(cx, &mut stream, &mut buffer, &mut fates, take(&mut gathered)) {
+                Ok(()) if self.state.borrow().may_write() => Poll::Ready(Ok(())),
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            });
+            if let Err(error) = turn.await {
+                return error;
+            }
+            // Whoever else is ready, and whoever becomes so meanwhile, adds to what is written: twice as many commands
+            // leave in one write, and wake Redis once. With nothing else to do this takes no time.
+            yield_now().await;
+            gathered = true;
+        }
     }
 
-    /// One turn: writes what can be written, reads what is there, tells what came.
+    /// One turn: writes what can be written if it has been gathered, reads what is there, tells what came.
     fn turn(
         &self,
         cx: &mut Context<'_>,
         stream: &mut Box<dyn Stream>,
         buffer: &mut BytesMut,
         fates: &mut Vec<(u64, Pushed)>,
+        gathered: bool,
     ) -> io::Result<()> {
         self.state.borrow_mut().waker = Some(cx.waker().clone());
-        self.write(cx, stream)?;
+        if gathered || self.state.borrow().blocked {
+            self.write(cx, stream)?;
+        }
         let closed = self.read(cx, stream, buffer, fates);
         if let (false, Some(sink)) = (fates.is_empty(), self.shared.sink()) {
             sink.pushed(fates);
             fates.clear();
-            // What was told may have led to more being appended, after the waker was taken by it: write it now.
+            // What was told may have led to more being appended, which has taken the waker.
             self.state.borrow_mut().waker = Some(cx.waker().clone());
-            self.write(cx, stream)?;
         }
         closed?;
         self.check_silence()
@@ -330,9 +352,13 @@ impl Inner {
     fn write(&self, cx: &mut Context<'_>, stream: &mut Box<dyn Stream>) -> io::Result<()> {
         let state = &mut *self.state.borrow_mut();
         state.close_group();
+        state.blocked = false;
         while let Some(chunk) = state.out.next_chunk() {
             match Pin::new(&mut *stream).poll_write(cx, chunk) {
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    state.blocked = true;
+                    return Ok(());
+                }
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(bytes)) => state.out.wrote(bytes),
                 Poll::Ready(Err(error)) => return Err(error),
