@@ -121,7 +121,7 @@ impl Size {
     pub(crate) fn rounds(self) -> usize {
         match self {
             Self::Quick => 2,
-            Self::Full => 5,
+            Self::Full => 3,
         }
     }
 

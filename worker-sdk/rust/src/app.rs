@@ -169,7 +169,7 @@ impl App {
         self
     }
 
-    /// Jobs claimed at a time, at most (default 64); 1 turns batches off. How many it is follows from how long jobs
+    /// Jobs claimed at a time, at most (default 32); 1 turns batches off. How many it is follows from how long jobs
     /// take: what runs in about 20 ms.
     #[must_use]
     pub fn batch(mut self, jobs: usize) -> Self {
