@@ -17,7 +17,7 @@ pub(super) fn start(publish: Publish, failed: impl FnOnce(String) + 'static) -> 
     let (sender, receiver) = mpsc::unbounded_channel();
     tokio::task::spawn_local(async move {
         let result = match &publish {
-            Publish::Redis { socket, channel } => redis(socket, channel, receiver).await,
+            Publish::Redis { socket, channels } => redis(socket, channels, receiver).await,
             Publish::Post { .. } => post(&publish, receiver).await,
         };
         if let Err(error) = result {
@@ -27,22 +27,29 @@ pub(super) fn start(publish: Publish, failed: impl FnOnce(String) + 'static) -> 
     sender
 }
 
-/// Waits for each reply, as the publishers by HTTP wait for each answer.
-async fn redis(socket: &Path, channel: &str, mut messages: mpsc::UnboundedReceiver<String>) -> Result<(), String> {
+/// Waits for the replies, as the publishers by HTTP wait for each answer.
+async fn redis(
+    socket: &Path,
+    channels: &[String],
+    mut messages: mpsc::UnboundedReceiver<String>,
+) -> Result<(), String> {
     let mut stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
-    let mut reply = Vec::new();
+    let mut replies = Vec::new();
     while let Some(message) = messages.recv().await {
-        let (channel_length, length) = (channel.len(), message.len());
-        let command = format!("*3\r\n$7\r\nPUBLISH\r\n${channel_length}\r\n{channel}\r\n${length}\r\n{message}\r\n");
-        stream.write_all(command.as_bytes()).await.map_err(|error| error.to_string())?;
-        reply.clear();
-        while !reply.ends_with(b"\r\n") {
-            if stream.read_buf(&mut reply).await.map_err(|error| error.to_string())? == 0 {
+        let length = message.len();
+        let commands = channels.iter().map(|channel| {
+            format!("*3\r\n$7\r\nPUBLISH\r\n${}\r\n{channel}\r\n${length}\r\n{message}\r\n", channel.len())
+        });
+        let commands: String = commands.collect();
+        stream.write_all(commands.as_bytes()).await.map_err(|error| error.to_string())?;
+        replies.clear();
+        while replies.iter().filter(|byte| **byte == b'\n').count() < channels.len() {
+            if stream.read_buf(&mut replies).await.map_err(|error| error.to_string())? == 0 {
                 return Err("Redis closed the connection".into());
             }
         }
-        if reply.first() != Some(&b':') {
-            return Err(String::from_utf8_lossy(&reply).into_owned());
+        if let Some(refused) = replies.split(|byte| *byte == b'\n').find(|line| line.first() == Some(&b'-')) {
+            return Err(String::from_utf8_lossy(refused).into_owned());
         }
     }
     Ok(())

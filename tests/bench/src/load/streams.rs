@@ -25,6 +25,8 @@ const OPENING: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two messages while some stream has not got its first: a head may come before the subscription is made.
 const PROBE: Duration = Duration::from_millis(250);
+/// Before a stream that was refused is asked for again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Bytes read at a time, into one buffer for all.
 const READ: usize = 64 * 1024;
 /// Numbers of messages under way that can be told apart.
@@ -71,11 +73,12 @@ pub(super) async fn run(address: SocketAddr, streams: Streams, count: usize, pha
         error: RefCell::new(None),
         changed: Notify::new(),
     });
-    let path: Rc<str> = streams.path.into();
+    let paths: Vec<Rc<str>> = streams.paths.into_iter().map(Rc::from).collect();
     let opening = Rc::new(Semaphore::new(OPENING));
     let start = Busy::start();
-    for _ in 0..count {
-        let (hub, path, opening) = (Rc::clone(&hub), Rc::clone(&path), Rc::clone(&opening));
+    for nth in 0..count {
+        let path = Rc::clone(&paths[nth % paths.len()]);
+        let (hub, opening) = (Rc::clone(&hub), Rc::clone(&opening));
         tokio::task::spawn_local(async move {
             if let Err(error) = reader(address, &path, &opening, &hub).await {
                 hub.fail(format!("a stream: {error}"));
@@ -236,31 +239,40 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
 }
 
+/// Opens one stream, and asks again where a server that cannot follow says so by a 5xx, as a browser's would.
+async fn open(address: SocketAddr, path: &str) -> Result<(TcpStream, Vec<u8>), String> {
+    loop {
+        let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+        let mut bytes = Vec::with_capacity(512);
+        let head = loop {
+            match stream.read_buf(&mut bytes).await {
+                Ok(0) => return Err("closed before its head".into()),
+                Ok(_) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            if let Some(head) = response::head(&bytes)? {
+                break head;
+            }
+        };
+        match head.status {
+            200 => return Ok((stream, bytes.split_off(head.length))),
+            500.. => tokio::time::sleep(ASK_AGAIN).await,
+            status => return Err(format!("status {status}")),
+        }
+    }
+}
+
 async fn reader(address: SocketAddr, path: &str, opening: &Semaphore, hub: &Hub) -> Result<(), String> {
     let permit = opening.acquire().await.map_err(|error| error.to_string())?;
-    let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
-    let mut bytes = Vec::with_capacity(512);
-    let head = loop {
-        match stream.read_buf(&mut bytes).await {
-            Ok(0) => return Err("closed before its head".into()),
-            Ok(_) => {}
-            Err(error) => return Err(error.to_string()),
-        }
-        if let Some(head) = response::head(&bytes)? {
-            break head;
-        }
-    };
-    if head.status != 200 {
-        return Err(format!("status {}", head.status));
-    }
+    let (mut stream, bytes) = open(address, path).await?;
     drop(permit);
     hub.opened.set(hub.opened.get() + 1);
     hub.changed.notify_one();
     let mut finder = Finder::default();
     let mut expected = 0;
-    feed(&mut finder, &bytes[head.length..], hub, &mut expected)?;
+    feed(&mut finder, &bytes, hub, &mut expected)?;
     drop(bytes);
     poll_fn(|context| {
         BUFFER.with_borrow_mut(|buffer| {

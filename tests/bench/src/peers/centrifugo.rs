@@ -33,7 +33,7 @@ pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
     wait_listening(address);
     let streams = Streams {
         // {"subs":{"bench":{}}}
-        path: "/connection/uni_sse?cf_connect=%7B%22subs%22%3A%7B%22bench%22%3A%7B%7D%7D%7D".into(),
+        paths: vec!["/connection/uni_sse?cf_connect=%7B%22subs%22%3A%7B%22bench%22%3A%7B%7D%7D%7D".into()],
         publish: Publish::Post {
             address,
             path: "/api/publish".into(),

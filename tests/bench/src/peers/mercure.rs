@@ -26,7 +26,7 @@ pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
     let process = place.start("mercure", command);
     wait_listening(address);
     let streams = Streams {
-        path: "/.well-known/mercure?topic=bench".into(),
+        paths: vec!["/.well-known/mercure?topic=bench".into()],
         publish: Publish::Post {
             address,
             path: "/.well-known/mercure".into(),

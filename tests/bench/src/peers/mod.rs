@@ -66,8 +66,8 @@ pub(crate) struct Server {
 /// How streams of one channel are read and fed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Streams {
-    /// The path (with its query) of which a GET is a stream.
-    pub(crate) path: String,
+    /// The paths (with their queries) of which a GET is a stream: the first stream takes the first, and so on round.
+    pub(crate) paths: Vec<String>,
     /// How a message gets to them.
     pub(crate) publish: Publish,
 }
@@ -75,12 +75,12 @@ pub(crate) struct Streams {
 /// How one message is published. A message is printable ASCII without quotes or backslashes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Publish {
-    /// `PUBLISH channel message` to a Redis at a path of a unix socket.
+    /// `PUBLISH channel message` for each channel, in one write, to a Redis at a path of a unix socket.
     Redis {
         /// The socket's path.
         socket: PathBuf,
-        /// The channel.
-        channel: String,
+        /// The channels.
+        channels: Vec<String>,
     },
     /// A POST over one connection, kept alive where the server keeps it.
     Post {

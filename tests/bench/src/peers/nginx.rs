@@ -81,7 +81,7 @@ pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
     let process = start(place, &nginx, "nginx", &format!("load_module {NCHAN};"), &http);
     wait_listening(address);
     let streams = Streams {
-        path: format!("/sub/{CHANNEL}"),
+        paths: vec![format!("/sub/{CHANNEL}")],
         publish: Publish::Post {
             address,
             path: format!("/pub/{CHANNEL}"),

@@ -47,7 +47,7 @@ pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
     wait_listening(control);
     ready::answers(address, "/");
     let streams = Streams {
-        path: "/".into(),
+        paths: vec!["/".into()],
         publish: Publish::Post {
             address: control,
             path: "/publish/".into(),

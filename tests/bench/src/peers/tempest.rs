@@ -19,6 +19,10 @@ pub(crate) struct Setup {
     pub(crate) unix: bool,
     /// Queues, each with a route of its own before the one that the worker serves.
     pub(crate) queues: usize,
+    /// Front processes; clients connect to the first of them.
+    pub(crate) fronts: usize,
+    /// Channels that streams read, one each, round.
+    pub(crate) channels: usize,
     /// Requests that a worker handles at a time; None: the SDK's default.
     pub(crate) concurrency: Option<usize>,
     /// The words of a command line before those of the front; none: it runs by itself.
@@ -34,6 +38,8 @@ pub(crate) const RUST: Setup = Setup {
     reactors: 1,
     unix: true,
     queues: 1,
+    fronts: 1,
+    channels: 1,
     concurrency: None,
     wrapper: &[],
     settings: "",
@@ -66,9 +72,13 @@ pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
     let routes = routes(setup.queues);
     let Setup { reactors, settings, .. } = setup;
     let config = format!("redis.url = \"{url}\"\n{SETTINGS}front.reactors = {reactors}\n{settings}\n{routes}");
-    let front = Front::start_under(setup.wrapper, &place.dir.join("front"), &place.mark, &config);
-    front.wait_ready();
-    let address = front.address();
+    let fronts = (0..setup.fronts).map(|nth| {
+        let front = Front::start_under(setup.wrapper, &place.dir.join(format!("front{nth}")), &place.mark, &config);
+        front.wait_ready();
+        front
+    });
+    let fronts: Vec<_> = fronts.collect();
+    let address = fronts[0].address();
     let mut processes: Vec<_> = (0..setup.workers)
         .filter_map(|_| setup.language)
         .map(|language| {
@@ -77,7 +87,7 @@ pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
             place.start("worker", command)
         })
         .collect();
-    processes.push(front.process);
+    processes.extend(fronts.into_iter().map(|front| front.process));
     processes.push(redis);
     let workers = match setup.language {
         Some(language) => {
@@ -85,8 +95,12 @@ pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
         }
         None => String::new(),
     };
-    let tuning = format!("1 front ({} reactor), 1 Redis{workers}", setup.reactors);
-    let streams = Streams { path: "/sub/bench".into(), publish: Publish::Redis { socket, channel: "bench".into() } };
+    let plural = |count| if count == 1 { "" } else { "s" };
+    let Setup { fronts, reactors, .. } = setup;
+    let tuning = format!("{fronts} front{} ({reactors} reactor{}), 1 Redis{workers}", plural(fronts), plural(reactors));
+    let channels: Vec<_> = (0..setup.channels).map(|nth| format!("bench{nth}")).collect();
+    let paths = channels.iter().map(|channel| format!("/sub/{channel}")).collect();
+    let streams = Streams { paths, publish: Publish::Redis { socket, channels } };
     Ok(Server { processes, address, tuning, streams: Some(streams), memory: 0 })
 }
 

@@ -23,5 +23,6 @@ pub(crate) fn all(size: Size) -> Vec<Table> {
         start::table(),
         growth::of_requests(size),
         growth::of_streams(),
+        growth::of_channels(),
     ]
 }
