@@ -13,13 +13,17 @@ facts='^\{"v":1,"id":"([^"\\]+)","attempt":[0-9]+,"deadline":[0-9]+,"timeout_ms"
 # Not promised, and only shown: the path as JSON writes it.
 shown='"method":"([^"\\]+)","path":"(([^"\\]|\\.)*)"'
 
+# The last command of a pipe runs in this shell, so what it reads stays. `< <(…)` would do the same, but bash 5.2 parses
+# that anew each time, and a trap that it runs just then fails with "unexpected EOF": the worker would never stop.
+shopt -s lastpipe
+
 stop=
 trap stop=1 INT TERM # the pop ends within a second by itself; killing it could lose the job it has just taken
 while [[ -z $stop ]]; do
   # redis-cli prints the list's name, then the job: its first line is the header, all after it is the body. An
   # empty line means that nothing came; no line, or any other, that Redis is away or still loading. redis-cli has
   # no timeout of its own: without one, a Redis that vanished without a word would be waited for for ever.
-  { IFS= read -r list || list=away; IFS= read -r header; } < <(timeout --foreground 10 "${cli[@]}" BLPOP "$queue" 1)
+  timeout --foreground 10 "${cli[@]}" BLPOP "$queue" 1 | { IFS= read -r list || list=away; IFS= read -r header; }
   if [[ $header =~ $facts ]]; then
     id=${BASH_REMATCH[1]} reply_to=${BASH_REMATCH[2]}
     [[ $header =~ $shown ]]
