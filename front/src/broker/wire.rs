@@ -54,8 +54,8 @@ fn write_length(out: &mut BytesMut, mark: u8, length: usize) {
 
 /// Takes the next whole reply off `buffer`; None: more bytes are needed.
 ///
-/// The two shapes that come for every request, numbers and lists of strings, are read here; the rest by the codec, which
-/// takes five times as many instructions for them, being one for all shapes.
+/// The two shapes that come for every request, numbers and lists of strings, are read here, and whatever else there is,
+/// malformed or not, by the codec.
 pub(crate) fn take_reply(buffer: &mut BytesMut) -> io::Result<Option<BytesFrame>> {
     match usual_reply(buffer) {
         Usual::Whole(frame) => return Ok(Some(frame)),
@@ -116,6 +116,9 @@ fn strings(buffer: &mut BytesMut) -> Usual {
             Line::Other => return Usual::Other,
         };
         let Some(end) = start.checked_add(length).filter(|end| end + 2 <= buffer.len()) else { return Usual::Partial };
+        if &buffer[end..end + 2] != b"\r\n" {
+            return Usual::Other;
+        }
         ranges.push(start..end);
         at = end + 2;
     }
@@ -200,5 +203,12 @@ mod tests {
         let mut buffer = BytesMut::from(&b"*999999999999\r\n$999999999999999999\r\nabc"[..]);
         assert!(matches!(take_reply(&mut buffer), Ok(None)));
         assert!(take_reply(&mut BytesMut::from(&b":12x\r\n"[..])).is_err());
+    }
+
+    #[test]
+    fn a_string_that_does_not_end_where_it_says_is_not_taken_for_one() {
+        let mut buffer = BytesMut::from(&b"*1\r\n$3\r\nabcdef\r\n"[..]);
+        assert!(matches!(usual_reply(&mut buffer), Usual::Other));
+        assert_eq!(&buffer[..], b"*1\r\n$3\r\nabcdef\r\n", "left for the codec to judge");
     }
 }
