@@ -11,7 +11,9 @@ mod json;
 mod names;
 mod scan;
 
-pub use answer::{Answer, AnswerHead, Decoded, Headers, Reason, Rejected, decode_answer, encode_answer};
+pub use answer::{
+    Answer, AnswerHead, Decoded, Headers, Reason, Rejected, decode_answer, encode_answer, is_field_value, is_token,
+};
 pub use event::{Event, Payload, decode_payload, encode_payload, frame_sse};
 pub use job::{Job, JobError, JobFields, JobHead, JobText, JobWriter, decode_job, rewrite_job};
 pub use json::write_json_string;

@@ -8,6 +8,7 @@ use std::error::Error;
 
 use bytes::Bytes;
 use serde::Serialize;
+use tempest_protocol::{is_field_value, is_token};
 use tokio_stream::{Stream, StreamExt};
 
 use crate::BoxError;
@@ -165,35 +166,6 @@ pub(crate) enum InvalidResponse {
     HeaderName(String),
     #[error("the handler set the header {0} to a value with a control character or one beyond Latin-1")]
     HeaderValue(String),
-}
-
-/// A token of RFC 9110, section 5.6.2.
-fn is_token(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| TOKEN[usize::from(byte)])
-}
-
-/// Which bytes a token may hold; a search for each byte would take longer than writing the header.
-const TOKEN: [bool; 256] = {
-    let mut allowed = [false; 256];
-    let mut byte = 0u8;
-    while byte < 128 {
-        allowed[byte as usize] = byte.is_ascii_alphanumeric();
-        byte += 1;
-    }
-    let others = b"!#$%&'*+-.^_`|~";
-    let mut at = 0;
-    while at < others.len() {
-        allowed[others[at] as usize] = true;
-        at += 1;
-    }
-    allowed
-};
-
-/// RFC 9110, section 5.5; the front sends code points up to U+00FF as single bytes.
-fn is_field_value(value: &str) -> bool {
-    // Without an end before the last byte, so that many are looked at in one step.
-    let plain = value.bytes().fold(true, |plain, b| plain & ((b == b'\t') | (b' '..0x7f).contains(&b)));
-    plain || value.chars().all(|c| c == '\t' || (c >= ' ' && c != '\u{7f}' && c <= '\u{ff}'))
 }
 
 /// What a handler may return.

@@ -1,4 +1,4 @@
-//! What an answer must satisfy, whichever pass has read it.
+//! What an answer must satisfy, whichever pass has read it; workers hold their headers to the same before they send.
 
 use super::{Answer, Reason};
 
@@ -45,14 +45,17 @@ const TOKEN: [bool; 256] = {
     table
 };
 
-fn is_token(name: &str) -> bool {
+/// True for a header's name: a token.
+pub fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| TOKEN[usize::from(byte)])
 }
 
-/// Visible characters, space, tab, and what Latin-1 can carry (RFC 9110, section 5.5).
-fn is_field_value(value: &str) -> bool {
-    value.bytes().all(|byte| (b' '..0x7f).contains(&byte))
-        || value.chars().all(|c| c == '\t' || (c >= ' ' && c != '\u{7f}' && c <= '\u{ff}'))
+/// True for a header's value: visible characters, space, tab, and what Latin-1 can carry (RFC 9110, section 5.5); code
+/// points up to U+00FF are sent as single bytes.
+pub fn is_field_value(value: &str) -> bool {
+    // Without an end before the last byte, so that many are looked at in one step.
+    let plain = value.bytes().fold(true, |plain, b| plain & ((b == b'\t') | (b' '..0x7f).contains(&b)));
+    plain || value.chars().all(|c| c == '\t' || (c >= ' ' && c != '\u{7f}' && c <= '\u{ff}'))
 }
 
 fn parse_length(value: &str) -> Option<u64> {

@@ -16,6 +16,7 @@ mod encode;
 mod quick;
 mod usual;
 
+pub use check::{is_field_value, is_token};
 pub use encode::{AnswerHead, encode_answer};
 
 use careful::careful;
