@@ -10,6 +10,7 @@ mod job;
 mod json;
 mod names;
 mod scan;
+pub mod scripts;
 
 pub use answer::{
     Answer, AnswerHead, Decoded, Headers, Reason, Rejected, decode_answer, encode_answer, is_field_value, is_token,
@@ -17,7 +18,7 @@ pub use answer::{
 pub use event::{Event, Payload, decode_payload, encode_payload, frame_sse};
 pub use job::{Job, JobError, JobFields, JobHead, JobText, JobWriter, decode_job, rewrite_job};
 pub use json::write_json_string;
-pub use names::{Keys, NameError, QueueName};
+pub use names::{Keys, NameError, QueueKeys, QueueName};
 
 /// The version of the contract that this crate speaks (field `v` of a job).
 pub const VERSION: u64 = 1;

@@ -82,6 +82,11 @@ impl Keys {
         format!("{{{}:{queue}}}:worker:{worker}", self.prefix)
     }
 
+    /// The keys of one queue.
+    pub fn of_queue(&self, queue: &str) -> QueueKeys {
+        QueueKeys { normal: self.queue(queue), tag: format!("{{{}:{queue}}}", self.prefix) }
+    }
+
     /// `tempest:@<reactor>`: the list, and the channel, on which one reactor is answered.
     pub fn reactor(&self, reactor: &str) -> String {
         format!("{}:@{reactor}", self.prefix)
@@ -115,6 +120,89 @@ impl Keys {
     }
 }
 
+/// The keys of one queue; all of them in one slot of a Redis Cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueKeys {
+    normal: String,
+    tag: String,
+}
+
+impl QueueKeys {
+    /// `tempest:web`: jobs of normal priority.
+    pub fn normal(&self) -> &str {
+        &self.normal
+    }
+
+    /// `{tempest:web}:high`: more urgent jobs.
+    pub fn high(&self) -> String {
+        self.derived("high")
+    }
+
+    /// `{tempest:web}:low`: less urgent jobs.
+    pub fn low(&self) -> String {
+        self.derived("low")
+    }
+
+    /// `{tempest:web}:claimers`: hash of worker id to its registration.
+    pub fn claimers(&self) -> String {
+        self.derived("claimers")
+    }
+
+    /// `{tempest:web}:claimed:<worker>`: hash of claim number to job, and `started`.
+    pub fn claimed(&self, worker: &str) -> String {
+        self.derived(&format!("claimed:{worker}"))
+    }
+
+    /// `{tempest:web}:landing:<worker>`: list, where a job lies between the wait for it and its claim.
+    pub fn landing(&self, worker: &str) -> String {
+        self.derived(&format!("landing:{worker}"))
+    }
+
+    /// `{tempest:web}:workers`: sorted set of worker ids by their last beat in ms.
+    pub fn workers(&self) -> String {
+        self.derived("workers")
+    }
+
+    /// `{tempest:web}:worker:<id>`: one worker's record, a JSON string that expires.
+    pub fn worker(&self, worker: &str) -> String {
+        self.derived(&format!("worker:{worker}"))
+    }
+
+    /// `{tempest:web}:withdrawn`: sorted set of request ids nobody waits for any more by their deadlines in ms.
+    pub fn withdrawn(&self) -> String {
+        self.derived("withdrawn")
+    }
+
+    /// `{tempest:web}:lost`: list of jobs of dead workers, on their way to their fronts.
+    pub fn lost(&self) -> String {
+        self.derived("lost")
+    }
+
+    /// `{tempest:web}:attempts`: hash of job id to how many workers it has crashed, for jobs nobody waits for.
+    pub fn attempts(&self) -> String {
+        self.derived("attempts")
+    }
+
+    /// `{tempest:web}:dead`: list of jobs that are not tried again.
+    pub fn dead(&self) -> String {
+        self.derived("dead")
+    }
+
+    /// `{tempest:web}:stats`: hash of counters.
+    pub fn stats(&self) -> String {
+        self.derived("stats")
+    }
+
+    /// `{tempest:web}:lease`: who looks after the queue's workers.
+    pub fn lease(&self) -> String {
+        self.derived("lease")
+    }
+
+    fn derived(&self, what: &str) -> String {
+        format!("{}:{what}", self.tag)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +222,8 @@ mod tests {
         let keys = Keys::new("tempest");
         assert_eq!(keys.queue("web"), "tempest:web");
         assert_eq!(keys.worker("web", "w1"), "{tempest:web}:worker:w1");
+        assert_eq!(keys.of_queue("web").normal(), "tempest:web");
+        assert_eq!(keys.of_queue("web").claimed("w1"), "{tempest:web}:claimed:w1");
         assert!(keys.is_reply_to("tempest:@abc.0"));
         assert!(!keys.is_reply_to("tempest:web"));
         assert!(!keys.is_reply_to("other:@abc.0"));

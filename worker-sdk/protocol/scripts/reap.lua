@@ -1,0 +1,57 @@
+-- Takes everything from a dead worker: jobs that a front waits for are put on the list of lost ones for their fronts,
+-- the others go back to the head of the queue, or to the dead letters when they have crashed too many workers.
+-- KEYS 1 claimers, 2 claims, 3 landing, 4 record, 5 workers, 6 normal, 7 lost, 8 crashes, 9 dead, 10 stats
+-- ARGV 1 worker, 2 the registration that was seen, or nothing: whatever it is, 3 certain: 1 or 0,
+--      4 crashes after which a job is dead, 5 dead letters kept, 6 time to live of the crash counts in ms
+-- Gives {handed to fronts, back in the queue, dead}, or {-1}: it has registered anew or beaten, and lives.
+local certain = ARGV[3] == '1'
+local registration = redis.call('HGET', KEYS[1], ARGV[1])
+if ARGV[2] ~= '' and registration ~= ARGV[2] then return { -1 } end
+if not certain and redis.call('EXISTS', KEYS[4]) == 1 then return { -1 } end
+
+local started, claims = 0, {}
+local entries = redis.call('HGETALL', KEYS[2])
+for at = 1, #entries, 2 do
+  local number = tonumber(entries[at])
+  if number then claims[#claims + 1] = { number, entries[at + 1] } else started = tonumber(entries[at + 1]) end
+end
+for _, job in ipairs(redis.call('LRANGE', KEYS[3], 0, -1)) do claims[#claims + 1] = { math.huge, job } end
+table.sort(claims, function(a, b) return a[1] > b[1] end)
+
+local handed, back, dead = 0, 0, 0
+local function bury(job)
+  redis.call('RPUSH', KEYS[9], job)
+  dead = dead + 1
+end
+for _, claim in ipairs(claims) do
+  local job, was_started = claim[2], claim[1] <= started
+  -- The first line only, and as JSON: a body can look like anything.
+  local read, head = pcall(cjson.decode, string.match(job, '^[^\n]*'))
+  if not read or type(head) ~= 'table' or type(head.id) ~= 'string' then
+    bury(job)
+  elseif type(head.reply_to) == 'string' then
+    redis.call('RPUSH', KEYS[7], cjson.encode({
+      id = head.id, attempt = tonumber(head.attempt) or 1, reply_to = head.reply_to,
+      started = was_started, certain = certain, worker = ARGV[1],
+    }))
+    handed = handed + 1
+  else
+    local crashes = was_started and redis.call('HINCRBY', KEYS[8], head.id, 1) or 0
+    if crashes >= tonumber(ARGV[4]) then
+      redis.call('HDEL', KEYS[8], head.id)
+      bury(job)
+    else
+      redis.call('LPUSH', KEYS[6], job)
+      back = back + 1
+    end
+    if was_started then redis.call('PEXPIRE', KEYS[8], ARGV[6]) end
+  end
+end
+if dead > 0 then redis.call('LTRIM', KEYS[9], -tonumber(ARGV[5]), -1) end
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('ZREM', KEYS[5], ARGV[1])
+for name, count in pairs({ reaped = registration and 1 or 0, handed = handed, requeued = back, dead = dead }) do
+  if count > 0 then redis.call('HINCRBY', KEYS[10], name, count) end
+end
+return { handed, back, dead }
