@@ -261,7 +261,7 @@ impl Keeper {
         let broker = &self.dispatch.broker;
         for entry in entries {
             match serde_json::from_str::<Lost>(entry) {
-                Ok(lost) if lost.reply_to == broker.answers_key() => self.dispatch.died(&lost.death),
+                // Over the list for our own requests, too: an answer that the worker gave before its end lies there.
                 Ok(lost) => {
                     let message = died(&lost.death);
                     broker.forget(Command::new(&[b"RPUSH", lost.reply_to.as_bytes(), message.as_bytes()]));
