@@ -10,6 +10,7 @@ mod raw_workers;
 mod redis_down;
 mod reliable;
 mod request_reply;
+mod restarts;
 mod sdk_workers;
 mod sse;
 mod tidy;

@@ -17,6 +17,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("backoff", 0),
     ("telemetry", 1),
     ("lifecycle", 1),
+    ("listener", 1),
+    ("notify", 1),
     ("supervisor", 1),
     ("broker", 2),
     ("queue", 3),

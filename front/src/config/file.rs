@@ -61,6 +61,9 @@ fn read_front(mut section: Section<'_>) -> Front {
         admin: section.get("admin", listen_or_off, Some(local(1338))),
         reactors: section.get("reactors", count(1..=256), 1),
         grace: section.get("grace", time(Duration::ZERO), Duration::from_secs(10)),
+        drain_idle: section.get("drain_idle", time(Duration::ZERO), Duration::from_secs(1)),
+        processes: section.get("processes", count(0..=256), 0),
+        ready_time: section.get("ready_time", time(TICK), Duration::from_secs(30)),
     };
     check_listeners(&section, &front);
     section.finish();

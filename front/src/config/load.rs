@@ -46,6 +46,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// What was assumed and should be known, a sentence each.
     pub notices: Vec<String>,
+    /// What the command line gave.
+    pub flags: Flags,
 }
 
 /// Reads the configuration of one command. `env` looks an environment variable up; `folder` is the working folder.
@@ -71,7 +73,7 @@ pub fn load(
         config.redis.url = worker_url(env)?;
     }
     let notices = assume(mode, &mut config, path.is_some());
-    Ok(Loaded { config, file: path, notices })
+    Ok(Loaded { config, file: path, notices, flags: flags.clone() })
 }
 
 impl Config {

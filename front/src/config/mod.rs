@@ -86,6 +86,12 @@ pub struct Front {
     pub reactors: usize,
     /// How long a drain waits for requests in flight.
     pub grace: Duration,
+    /// How long a drain keeps an idle connection: its next request gets an answer that says «close».
+    pub drain_idle: Duration,
+    /// Processes that `tempest up` keeps; 0: the front runs in its own.
+    pub processes: usize,
+    /// How long `tempest up` waits for a new process to be ready before it keeps the old one.
+    pub ready_time: Duration,
 }
 
 /// Every limit of the request path.

@@ -230,6 +230,8 @@ fn limits_hold_at_their_edges() {
     assert!(faults("[limits]\nbody_memory = 10\n[[route]]\npath = \"/\"\nqueue = \"a\"\nbody_limit = 10").is_empty());
     assert!(faults("[front]\nreactors = 256").is_empty());
     assert_eq!(faults("[front]\nreactors = 257").len(), 1);
+    assert!(faults("[front]\nprocesses = 256\ndrain_idle = 0\nready_time = \"1ms\"").is_empty());
+    assert_eq!(faults("[front]\nprocesses = 257\nready_time = 0").len(), 2);
 }
 
 #[test]

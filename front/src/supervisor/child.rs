@@ -6,12 +6,14 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::net::TcpListener;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
+use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -26,6 +28,8 @@ use super::lines::for_each_line;
 
 /// How long the last words of a child are waited for once it is gone; something it left behind may hold its pipes.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// The file that the first of the passed sockets is; systemd's protocol says so.
+const FIRST_SOCKET: i32 = 3;
 /// From SIGKILL until a child that is not gone is given up: it hangs in the kernel.
 const KILL_TIME: Duration = Duration::from_secs(5);
 
@@ -46,6 +50,17 @@ pub struct Program {
     pub lock: Option<PathBuf>,
     /// The executable that is called as `guard …`; None: this one.
     pub guard: Option<PathBuf>,
+    /// Listening sockets that it is given by systemd's protocol: as the files 3 and up, in this order.
+    pub sockets: Vec<Socket>,
+}
+
+/// A listening socket for a program.
+#[derive(Clone, Debug)]
+pub struct Socket {
+    /// What it is called, without a colon.
+    pub name: &'static str,
+    /// The socket; whoever starts the program keeps it, so that it outlives the program.
+    pub listener: Arc<TcpListener>,
 }
 
 /// Where a line comes from.
@@ -106,7 +121,7 @@ impl Child {
         let theirs = theirs.into_std()?;
         // The guard reads it without a runtime.
         theirs.set_nonblocking(false)?;
-        let mut guard = command(program, theirs.into()).spawn()?;
+        let mut guard = command(program, theirs.into())?.spawn()?;
         let said = [
             tokio::spawn(read(guard.stdout.take(), Stream::Stdout, Arc::clone(&lines))),
             tokio::spawn(read(guard.stderr.take(), Stream::Stderr, lines)),
@@ -162,11 +177,14 @@ impl Child {
     }
 }
 
-fn command(program: &Program, lifeline: OwnedFd) -> Command {
+fn command(program: &Program, lifeline: OwnedFd) -> io::Result<Command> {
     let mut command = Command::new(program.guard.clone().unwrap_or_else(this_executable));
     command.arg0("tempest").arg("guard").arg("--grace").arg(program.grace.as_millis().to_string());
     if let Some(lock) = &program.lock {
         command.arg("--lock").arg(lock);
+    }
+    if !program.sockets.is_empty() {
+        pass(&mut command, &program.sockets)?;
     }
     command.arg("--").arg(&program.program).args(&program.args);
     command.envs(program.env.iter().map(|(name, value)| (name, value)));
@@ -174,7 +192,23 @@ fn command(program: &Program, lifeline: OwnedFd) -> Command {
         command.current_dir(dir);
     }
     command.stdin(Stdio::from(lifeline)).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    Ok(command)
+}
+
+/// Gives the sockets to the guard, which gives them to the program and keeps none.
+fn pass(command: &mut Command, sockets: &[Socket]) -> io::Result<()> {
+    let names: Vec<&str> = sockets.iter().map(|socket| socket.name).collect();
+    command.arg("--sockets").arg(sockets.len().to_string());
     command
+        .env("LISTEN_FDS", sockets.len().to_string())
+        .env("LISTEN_FDNAMES", names.join(":"))
+        .env_remove("LISTEN_PID");
+    let one = |(child_fd, socket): (i32, &Socket)| {
+        Ok(FdMapping { parent_fd: socket.listener.as_fd().try_clone_to_owned()?, child_fd })
+    };
+    let mappings = (FIRST_SOCKET..).zip(sockets).map(one).collect::<io::Result<Vec<_>>>()?;
+    command.as_std_mut().fd_mappings(mappings).map_err(io::Error::other)?;
+    Ok(())
 }
 
 async fn read(source: Option<impl AsyncRead + Unpin>, stream: Stream, lines: Lines) {

@@ -10,7 +10,9 @@
 //!
 //! The guard is the program's parent and the same executable as the supervisor (`tempest guard -- PROGRAM ARGS…`). In
 //! between there is a second stage, which announces its process id, asks the kernel for that last signal and then
-//! becomes the program; so the id is known before the first instruction of the program runs.
+//! becomes the program; so the id is known before the first instruction of the program runs. Sockets that are passed
+//! to the program go through both stages; the second says for which process they are (`LISTEN_PID`), the guard keeps
+//! none: a socket that it held would take connections that nobody accepts.
 //!
 //! The lifeline is the guard's standard input. It carries lines. Towards the guard: `term`, which reaches the program
 //! alone, since a script that is told to stop may want the answer of the tool it is just running, and `kill`, which
@@ -53,7 +55,7 @@ pub fn this_executable() -> PathBuf {
     }
 }
 
-/// Runs the hidden command `guard [--grace MS] [--lock FILE] -- PROGRAM ARGS…`; `args` begin after the word `guard`.
+/// Runs the hidden command `guard [--grace MS] [--lock FILE] [--sockets N] -- PROGRAM ARGS…`; `args` begin after the word `guard`.
 ///
 /// Returns the program's exit code, or 128 plus the number of the signal that ended it; 2 for a wrong command line.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -77,6 +79,8 @@ fn complain(code: u8, text: &str) -> ExitCode {
 struct Task {
     grace: Duration,
     lock: Option<PathBuf>,
+    /// How many sockets are passed on.
+    sockets: usize,
     /// The second stage's parent.
     guard: Option<i32>,
     program: OsString,
@@ -86,7 +90,7 @@ struct Task {
 impl Task {
     fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let mut args = args.into_iter();
-        let (mut grace, mut lock, mut guard) = (GRACE, None, None);
+        let (mut grace, mut lock, mut sockets, mut guard) = (GRACE, None, 0, None);
         loop {
             let option = args.next().ok_or("expected `-- PROGRAM ARGS…`")?;
             if option == "--" {
@@ -96,12 +100,13 @@ impl Task {
             match option.to_str() {
                 Some("--grace") => grace = Duration::from_millis(number(&value)?),
                 Some("--exec") => guard = Some(number(&value)?),
+                Some("--sockets") => sockets = number(&value)?,
                 Some("--lock") => lock = Some(value.into()),
                 _ => return Err(format!("{} is not an option of the guard", option.display())),
             }
         }
         let program = args.next().ok_or("expected a program after `--`")?;
-        Ok(Self { grace, lock, guard, program, args: args.collect() })
+        Ok(Self { grace, lock, sockets, guard, program, args: args.collect() })
     }
 }
 
@@ -120,6 +125,9 @@ fn guard(task: &Task) -> io::Result<ExitCode> {
     let lifeline = lifeline()?;
     let adopts = adopt_orphans();
     let group = Arc::new(Group::of(&second_stage(task, &lifeline)?));
+    if task.sockets > 0 {
+        close_sockets(task.sockets)?;
+    }
     let (watched, commands, grace) = (Arc::clone(&group), lifeline.try_clone()?, task.grace);
     thread::Builder::new().name("lifeline".into()).spawn(move || obey(commands, &watched, grace))?;
     let end = group.outlive(adopts, grace);
@@ -136,11 +144,23 @@ fn adopt_orphans() -> bool {
     false
 }
 
+/// Closes the sockets that the second stage has inherited by now.
+fn close_sockets(count: usize) -> io::Result<()> {
+    let mut sockets = listenfd::ListenFd::from_env();
+    for at in 0..count {
+        drop(sockets.take_tcp_listener(at)?);
+    }
+    Ok(())
+}
+
 fn second_stage(task: &Task, lifeline: &File) -> io::Result<Child> {
     let mut command = Command::new(this_executable());
     command.arg0("tempest").args(["guard", "--exec"]).arg(std::process::id().to_string());
     if let Some(lock) = &task.lock {
         command.arg("--lock").arg(lock);
+    }
+    if task.sockets > 0 {
+        command.arg("--sockets").arg(task.sockets.to_string());
     }
     command.arg("--").arg(&task.program).args(&task.args);
     command.stdin(lifeline.try_clone()?).process_group(0).spawn()
@@ -296,7 +316,12 @@ fn try_become_program(task: &Task, guard: i32, lifeline: &mut File) -> io::Resul
         Some(path) => Stdio::from(lock(path)?),
         None => Stdio::null(),
     };
-    Err(Command::new(&task.program).args(&task.args).stdin(stdin).exec())
+    let mut program = Command::new(&task.program);
+    program.args(&task.args).stdin(stdin);
+    if task.sockets > 0 {
+        program.env("LISTEN_PID", std::process::id().to_string());
+    }
+    Err(program.exec())
 }
 
 /// Asks the kernel for SIGKILL at the guard's death; the request survives the change into the program.

@@ -109,6 +109,7 @@ fn program_of(
             grace: worker.stop_time.min(ORPHAN_TIME),
             lock: None,
             guard: None,
+            sockets: Vec::new(),
         }
     })
 }

@@ -1,12 +1,13 @@
 //! The guard and its lifeline.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tempest::supervisor::child::{Child, Exit};
+use tempest::supervisor::child::{Child, Exit, Program, Socket};
 
 use crate::support::{DEADLINE, Folder, TEMPEST, await_gone, kill9, lines, parent, shell, within};
 
@@ -217,4 +218,27 @@ async fn a_lock_lasts_as_long_as_its_holder() {
     assert!(lock.try_lock().is_err(), "held by the program");
     within("the stop", child.stop(DEADLINE, std::future::pending())).await;
     assert!(lock.try_lock().is_ok(), "free once it is gone");
+}
+
+#[tokio::test]
+async fn sockets_reach_the_program_and_stay_with_nobody_else() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let shown = std::fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).expect("an open file");
+    let listener = Arc::new(listener);
+    let sockets = ["http", "admin"].map(|name| Socket { name, listener: Arc::clone(&listener) });
+    let script = "echo $LISTEN_PID $LISTEN_FDS $LISTEN_FDNAMES; readlink /proc/$$/fd/3 /proc/$$/fd/4; exec sleep 60";
+    let program = Program { sockets: sockets.into(), ..shell(script) };
+    let (take, mut said) = lines();
+    let mut child = Child::spawn(&program, take).expect("a guard");
+    let pid = within("the id", child.pid()).await.expect("it runs");
+    let mut line = async || within("a line", said.recv()).await.expect("it speaks");
+    assert_eq!(line().await, format!("{pid} 2 http:admin"));
+    for _ in 0..2 {
+        assert_eq!(line().await, shown.to_string_lossy());
+    }
+    let guard = parent(pid).expect("it has a guard");
+    let files = std::fs::read_dir(format!("/proc/{guard}/fd")).expect("it runs").flatten();
+    let held = files.filter(|file| std::fs::read_link(file.path()).is_ok_and(|link| link == shown)).count();
+    assert_eq!(held, 0, "the guard holds what it passed on");
+    child.kill().await;
 }

@@ -46,6 +46,7 @@ pub(crate) fn shell(script: &str) -> Program {
         grace: Duration::from_millis(500),
         lock: None,
         guard: Some(TEMPEST.into()),
+        sockets: Vec::new(),
     }
 }
 
