@@ -189,7 +189,14 @@ mod tests {
     use super::*;
 
     fn answer(reply_to: &str, bytes: usize) -> Answer {
-        Answer { reply_to: reply_to.into(), message: vec![b'x'; bytes], expires_ms: 0, stream: None, claim: 0, acknowledges: None }
+        Answer {
+            reply_to: reply_to.into(),
+            message: vec![b'x'; bytes],
+            expires_ms: 0,
+            stream: None,
+            claim: 0,
+            acknowledges: None,
+        }
     }
 
     fn sizes(answers: Vec<Answer>) -> Vec<(String, usize)> {

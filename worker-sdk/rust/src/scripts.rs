@@ -123,7 +123,9 @@ mod tests {
         assert_eq!(loaded.run_id, "abc");
         let old = read_with(text("redis_version:6.0.16\r\nrun_id:abc\r\n"), &text("f00")).expect("a reply");
         assert_eq!(old.expect_err("too old"), "Redis 6.0.16 is older than 6.2");
-        assert!(!is_before("6.2.0", OLDEST_REDIS) && !is_before("255.1", OLDEST_REDIS) && !is_before("x", OLDEST_REDIS));
+        assert!(
+            !is_before("6.2.0", OLDEST_REDIS) && !is_before("255.1", OLDEST_REDIS) && !is_before("x", OLDEST_REDIS)
+        );
     }
 
     #[test]

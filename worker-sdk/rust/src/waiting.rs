@@ -67,9 +67,12 @@ impl Waiting {
         Some(jobs[last].number)
     }
 
-    /// Takes out all that have been claimed, with their numbers: to give them back.
-    pub(crate) fn take_all(&self) -> Vec<u64> {
-        self.jobs().drain(..).map(|claimed| claimed.number).collect()
+    /// Takes out all that have been claimed; gives their numbers. What was popped stays: nobody else can have it.
+    pub(crate) fn take_claimed(&self) -> Vec<u64> {
+        let mut jobs = self.jobs();
+        let numbers = jobs.iter().map(|claimed| claimed.number).filter(|&number| number > 0).collect();
+        jobs.retain(|claimed| claimed.number == 0);
+        numbers
     }
 
     /// Forgets claims up to this number.

@@ -9,8 +9,8 @@ mod reliable;
 use crate::connection::{Pipeline, Reply};
 use crate::waiting::Claimed;
 
-pub use base::ClaimCommand;
 pub(crate) use base::BaseClaim;
+pub use base::ClaimCommand;
 pub(crate) use reliable::{MOST_CLAIMS, Registered, ReliableClaim};
 
 /// How a worker takes jobs.

@@ -33,11 +33,13 @@ pub(super) struct Marks {
     refused: u64,
     /// Under way, and since when.
     asked: Option<(u64, Instant)>,
+    /// Nobody makes marks: this is base mode by now.
+    off: bool,
 }
 
 impl Marks {
     pub(super) fn permit(&self, claimed: &Claimed, job: &Job, now: Instant) -> Permit {
-        if claimed.number == 0 || may_run_twice(job) {
+        if claimed.number == 0 || self.off || may_run_twice(job) {
             return Permit::Start;
         }
         let good = |since: Instant| now.saturating_duration_since(since) < GOOD_FOR;
@@ -67,6 +69,11 @@ impl Marks {
             Some((number, _)) => self.refused = self.refused.max(number),
             None => {}
         }
+    }
+
+    /// Jobs start without marks from now on.
+    pub(super) fn turn_off(&mut self) {
+        *self = Self { off: true, ..Self::default() };
     }
 
     /// There will be no reply.

@@ -407,7 +407,8 @@ impl Engine {
             self.state.stage = Stage::Claiming;
         }
         // The first one starts at once, and can hold up the others.
-        if claimed.len() > 1 && self.state.stop_by.is_none() && self.is_reliable() && self.state.waiting.watch() {
+        let some_wait = claimed.len() > 1 || (!claimed.is_empty() && !self.may_start());
+        if some_wait && self.state.stop_by.is_none() && self.is_reliable() && self.state.waiting.watch() {
             self.shared.outlet.tell(Outgoing::Watch);
         }
         self.state.waiting.extend(claimed);
@@ -420,7 +421,7 @@ impl Engine {
     /// What was not started when the worker stops is left to others. What was popped can go to nobody else.
     fn give_back_at_stop(&mut self) {
         if self.state.stop_by.is_some() && self.is_reliable() {
-            let numbers = self.state.waiting.take_all();
+            let numbers = self.state.waiting.take_claimed();
             self.state.mark_due = false;
             self.shared.outlet.tell(Outgoing::GiveBack(numbers));
         }

@@ -84,7 +84,8 @@ impl Engine {
         self.claim =
             Box::new(BaseClaim::new(self.limits.queue_key.clone(), self.limits.claim_wait, self.limits.command));
         self.state.stage = Stage::Claiming;
-        self.state.marks.reset();
+        self.state.marks.turn_off();
+        self.state.mark_due = false;
     }
 
     /// Appends the question for lost replies, where it is due.

@@ -68,7 +68,14 @@ mod tests {
     use super::*;
 
     fn answer(bytes: usize, expires_ms: u64) -> Answer {
-        Answer { reply_to: "a".into(), message: vec![b'x'; bytes], expires_ms, stream: None, claim: 0, acknowledges: None }
+        Answer {
+            reply_to: "a".into(),
+            message: vec![b'x'; bytes],
+            expires_ms,
+            stream: None,
+            claim: 0,
+            acknowledges: None,
+        }
     }
 
     fn sizes(mut backlog: Backlog) -> Vec<usize> {

@@ -63,7 +63,7 @@ impl Keeper {
 
     /// Notes claims to give back.
     pub(super) fn give_back(&mut self, numbers: Vec<u64>) {
-        self.returning.extend(numbers.into_iter().filter(|&number| number > 0));
+        self.returning.extend(numbers);
     }
 
     /// Claims that are gone need not be given back.
@@ -93,7 +93,7 @@ impl Keeper {
         }
         self.still += 1;
         if self.still >= STILL_LOOKS && may_return {
-            let numbers = self.waiting.take_all();
+            let numbers = self.waiting.take_claimed();
             tracing::debug!(jobs = numbers.len(), "gave back jobs that waited behind a long one");
             self.give_back(numbers);
         }

@@ -57,7 +57,17 @@ impl Registrar {
         let state = if membership.is_base() { State::Off } else { State::Needed };
         let (run_id, registered_at) = (String::new(), String::new());
         let (claims_connection, own_connection) = (0, 0);
-        Self { membership, keys, state, claims_connection, own_connection, run_id, registered_at, fresh: true, epoch: 1 }
+        Self {
+            membership,
+            keys,
+            state,
+            claims_connection,
+            own_connection,
+            run_id,
+            registered_at,
+            fresh: true,
+            epoch: 1,
+        }
     }
 
     /// True: answers may be sent, since it is known whose claims they are for.

@@ -17,7 +17,8 @@ const BE_A_WORKER: &str = "TEMPEST_TEST_BE_A_WORKER";
 #[test]
 fn be_a_worker() {
     if std::env::var_os(BE_A_WORKER).is_some() {
-        App::new().get("/wait", wait).get("/fail", fail).get("/spin", spin).run().expect("good settings");
+        let app = App::new().any("/wait", wait).get("/fail", fail).get("/spin", spin).action("test.wait", wait);
+        app.run().expect("good settings");
     }
 }
 
@@ -42,19 +43,25 @@ async fn spin(request: Request) {
     }
 }
 
-struct Process {
+pub(crate) struct Process {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
 }
 
 impl Process {
-    fn start(redis: &Redis) -> Self {
+    pub(crate) fn start(redis: &Redis) -> Self {
+        Self::with(redis, &[])
+    }
+
+    /// With further variables.
+    pub(crate) fn with(redis: &Redis, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this binary"))
             .args(["--exact", "processes::be_a_worker", "--nocapture"])
             .env(BE_A_WORKER, "1")
             .env("REDIS_URL", redis.url())
             .env("TEMPEST_QUEUE", QUEUE)
             .env("TEMPEST_WORKER_ID", "given")
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -63,18 +70,18 @@ impl Process {
         Self { child, log }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("a living process");
     }
 
     /// Waits for a line of its log.
-    fn said(&mut self, text: &str) -> String {
+    pub(crate) fn said(&mut self, text: &str) -> String {
         let line = self.log.by_ref().map_while(Result::ok).find(|line| line.contains(text));
         line.unwrap_or_else(|| panic!("it never said {text:?}"))
     }
 
-    fn ended(mut self) -> ExitStatus {
+    pub(crate) fn ended(mut self) -> ExitStatus {
         self.child.wait().expect("its end")
     }
 }

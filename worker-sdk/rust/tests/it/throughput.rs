@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use tempest_worker::{App, Claims};
 use tempest_worker::connection::Reply;
+use tempest_worker::{App, Claims};
 
 use crate::harness::{Front, QUEUE, REPLY_TO, Redis, Signal, Worker, get};
 
