@@ -239,11 +239,15 @@ impl App {
         log::install_if_missing();
         let resolved = self.resolve()?;
         let stop = signals::stop_signal()?;
+        let waiting = Arc::<Waiting>::default();
+        let (parked, unparked) = (waiting.clone(), waiting.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(resolved.concurrency)
+            .on_thread_park(move || parked.set_at_work(false))
+            .on_thread_unpark(move || unparked.set_at_work(true))
             .build()?;
-        let ended = runtime.block_on(self.start(resolved, async {
+        let ended = runtime.block_on(self.start(resolved, waiting, async {
             // The thread of the signals lives as long as the process.
             let _ = stop.await;
         }));
@@ -259,7 +263,7 @@ impl App {
     /// When a setting or a route is wrong, or the system refuses a thread.
     pub async fn serve(mut self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let resolved = self.resolve()?;
-        self.start(resolved, stop).await
+        self.start(resolved, Arc::default(), stop).await
     }
 
     fn resolve(&mut self) -> Result<Resolved, Error> {
@@ -274,10 +278,15 @@ impl App {
         }
     }
 
-    async fn start(self, resolved: Resolved, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
+    async fn start(
+        self,
+        resolved: Resolved,
+        waiting: Arc<Waiting>,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), Error> {
         panics::install_hook();
         // What belongs to the loop dials on this runtime, the rest on the other thread's.
-        let (engine, outlet) = self.assemble(resolved);
+        let (engine, outlet) = self.assemble(resolved, waiting);
         let (finish, finishing) = oneshot::channel();
         let ended = on_a_thread(outlet, finishing)?;
         let Ending { by, settled } = engine.run(stop).await;
@@ -289,7 +298,7 @@ impl App {
         Ok(())
     }
 
-    fn assemble(self, resolved: Resolved) -> (Engine, OutletTask) {
+    fn assemble(self, resolved: Resolved, waiting: Arc<Waiting>) -> (Engine, OutletTask) {
         let commands = self.publisher.sender();
         let status = Arc::new(Status::default());
         let context =
@@ -305,7 +314,6 @@ impl App {
             })
         };
         let membership = Membership::new(if reliable { Standing::Unknown } else { Standing::Base });
-        let waiting = Arc::<Waiting>::default();
         let identity = Identity {
             id: resolved.worker_id.clone(),
             queue: resolved.queue.as_str().to_owned(),

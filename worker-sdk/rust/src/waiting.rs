@@ -26,62 +26,106 @@ pub(crate) struct Claimed {
     pub(crate) since: Instant,
 }
 
-/// In the order in which they are to start.
+/// What is claimed and not started, and what can be seen of the loop from outside.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    jobs: Mutex<VecDeque<Claimed>>,
+    claims: Mutex<Claims>,
     /// Goes up whenever a job is taken to be started.
     taken: AtomicU64,
+    /// Goes up with each turn of the loop.
+    turns: AtomicU64,
+    /// The loop's thread is at work, as its runtime says; where that says nothing, never.
+    at_work: AtomicBool,
     /// Somebody looks after what waits.
     watched: AtomicBool,
 }
 
+#[derive(Debug, Default)]
+struct Claims {
+    /// In the order in which they are to start.
+    jobs: VecDeque<Claimed>,
+    /// The highest number of a claim that the loop has heard of.
+    heard: u64,
+    /// Claims up to this number that the loop has not heard of are given back, and nothing to it.
+    void: u64,
+}
+
 impl Waiting {
     pub(crate) fn len(&self) -> usize {
-        self.jobs().len()
+        self.claims().jobs.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.jobs().is_empty()
+        self.claims().jobs.is_empty()
     }
 
     pub(crate) fn extend(&self, claimed: Vec<Claimed>) {
-        self.jobs().extend(claimed);
+        let mut claims = self.claims();
+        let (void, last) = (claims.void, claimed.last().map_or(0, |claimed| claimed.number));
+        claims.heard = claims.heard.max(last);
+        claims.jobs.extend(claimed.into_iter().filter(|claimed| claimed.number == 0 || claimed.number > void));
     }
 
     pub(crate) fn pop(&self) -> Option<Claimed> {
-        let claimed = self.jobs().pop_front()?;
+        let claimed = self.claims().jobs.pop_front()?;
         self.taken.fetch_add(1, Ordering::Relaxed);
         Some(claimed)
     }
 
     /// Puts one back that is not to be started yet.
     pub(crate) fn put_back(&self, claimed: Claimed) {
-        self.jobs().push_front(claimed);
+        self.claims().jobs.push_front(claimed);
     }
 
     /// The number of the last of the first `count` jobs.
     pub(crate) fn number_of(&self, count: usize) -> Option<u64> {
-        let jobs = self.jobs();
-        let last = count.min(jobs.len()).checked_sub(1)?;
-        Some(jobs[last].number)
+        let claims = self.claims();
+        let last = count.min(claims.jobs.len()).checked_sub(1)?;
+        Some(claims.jobs[last].number)
     }
 
     /// Takes out all that have been claimed; gives their numbers. What was popped stays: nobody else can have it.
     pub(crate) fn take_claimed(&self) -> Vec<u64> {
-        let mut jobs = self.jobs();
+        let jobs = &mut self.claims().jobs;
         let numbers = jobs.iter().map(|claimed| claimed.number).filter(|&number| number > 0).collect();
         jobs.retain(|claimed| claimed.number == 0);
         numbers
     }
 
+    /// Of these claims takes those whose arrival the loop has not noticed yet: it will not start them.
+    pub(crate) fn take_unheard(&self, mut numbers: Vec<u64>) -> Vec<u64> {
+        let mut claims = self.claims();
+        let known = claims.heard.max(claims.void);
+        numbers.retain(|&number| number > known);
+        claims.void = numbers.iter().copied().fold(claims.void, u64::max);
+        numbers
+    }
+
     /// Forgets claims up to this number.
     pub(crate) fn forget(&self, to: u64) {
-        self.jobs().retain(|claimed| claimed.number > to);
+        self.claims().jobs.retain(|claimed| claimed.number > to);
     }
 
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
+    }
+
+    /// The loop goes round.
+    pub(crate) fn turn(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    /// The loop's thread begins or ends to wait for something.
+    pub(crate) fn set_at_work(&self, at_work: bool) {
+        self.at_work.store(at_work, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.at_work.load(Ordering::Relaxed)
     }
 
     /// True: nobody watched until now.
@@ -95,7 +139,29 @@ impl Waiting {
     }
 
     // A poisoned queue is still a queue: nothing in these few lines can leave it half-written.
-    fn jobs(&self) -> MutexGuard<'_, VecDeque<Claimed>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn claims(&self) -> MutexGuard<'_, Claims> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claimed(number: u64) -> Claimed {
+        Claimed { message: Bytes::new(), number, crashes: Some(0), marked: false, since: Instant::now() }
+    }
+
+    #[test]
+    fn claims_that_nobody_noticed_are_given_back_once() {
+        let waiting = Waiting::default();
+        waiting.extend(vec![claimed(1), claimed(2)]);
+        assert_eq!(waiting.take_unheard(vec![1, 2, 3, 4]), [3, 4]);
+        assert_eq!(waiting.take_unheard(vec![3, 4]), [0; 0]);
+        waiting.extend(vec![claimed(3), claimed(4)]);
+        assert_eq!(waiting.len(), 2, "the loop hears of them too late");
+        waiting.extend(vec![claimed(5), claimed(0)]);
+        assert_eq!(waiting.take_claimed(), [1, 2, 5]);
+        assert_eq!(waiting.pop().map(|claimed| claimed.number), Some(0), "what was popped stays");
     }
 }

@@ -133,6 +133,7 @@ impl Engine {
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.state.waiting.turn();
             std::future::poll_fn(|cx| {
                 self.start_waiting(cx);
                 Poll::Ready(())
@@ -288,6 +289,7 @@ impl Engine {
             state.ready.retain_mut(|answer| self.membership.settle(answer));
         }
         let keys = self.claim.reliable().and_then(|claim| claim.keys());
+        let reliable = keys.is_some();
         let written = answer::write_all(&mut connection.out, std::mem::take(&mut state.ready), keys);
         state.due.extend(written.pushes.into_iter().map(Due::Answers));
         if !written.acknowledged.is_empty() {
@@ -296,6 +298,10 @@ impl Engine {
         state.due.extend((0..written.others).map(|_| Due::Nothing));
         if jobs > 0 {
             let free = self.limits.concurrency - state.running.len();
+            // One of those that run can hold up the loop when the reply is there.
+            if !state.running.is_empty() && self.limits.inline && reliable {
+                watch(&state.waiting, &self.shared);
+            }
             let start_at_once = state.pace.start_together().min(free);
             let replies = self.claim.request(&mut connection.out, Wanted { count: jobs, start_at_once });
             state.due.extend((0..replies).map(|_| Due::Claim));
@@ -408,8 +414,8 @@ impl Engine {
         }
         // The first one starts at once, and can hold up the others.
         let some_wait = claimed.len() > 1 || (!claimed.is_empty() && !self.may_start());
-        if some_wait && self.state.stop_by.is_none() && self.is_reliable() && self.state.waiting.watch() {
-            self.shared.outlet.tell(Outgoing::Watch);
+        if some_wait && self.state.stop_by.is_none() && self.is_reliable() {
+            watch(&self.state.waiting, &self.shared);
         }
         self.state.waiting.extend(claimed);
         self.give_back_at_stop();
@@ -460,6 +466,13 @@ impl Engine {
         }
         tracing::error!(left, "stopped with jobs unfinished");
         Some(false)
+    }
+}
+
+/// Has the other thread look after what waits.
+fn watch(waiting: &Waiting, shared: &Shared) {
+    if waiting.watch() {
+        shared.outlet.tell(Outgoing::Watch);
     }
 }
 

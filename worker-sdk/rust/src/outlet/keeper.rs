@@ -34,8 +34,12 @@ pub(super) struct Keeper {
     returning: Vec<u64>,
     watching: bool,
     taken: u64,
+    turns: u64,
     still: u32,
+    stuck: u32,
     quiet: u32,
+    /// The loop is held up, and may hold claims whose arrival it has not noticed.
+    ask_due: bool,
 }
 
 /// Running jobs that Redis was asked about.
@@ -43,7 +47,17 @@ pub(super) type LookedFor = Vec<(JobText, Arc<Cancellation>)>;
 
 impl Keeper {
     pub(super) fn new(waiting: Arc<Waiting>) -> Self {
-        Self { waiting, returning: Vec::new(), watching: false, taken: 0, still: 0, quiet: 0 }
+        Self {
+            waiting,
+            returning: Vec::new(),
+            watching: false,
+            taken: 0,
+            turns: 0,
+            still: 0,
+            stuck: 0,
+            quiet: 0,
+            ask_due: false,
+        }
     }
 
     pub(super) fn is_watching(&self) -> bool {
@@ -73,6 +87,14 @@ impl Keeper {
 
     /// Looks whether jobs wait in vain. `may_return`: there is a way to give them back.
     pub(super) fn look(&mut self, may_return: bool) {
+        let turns = self.waiting.turns();
+        if std::mem::replace(&mut self.turns, turns) == turns && self.waiting.is_at_work() {
+            self.stuck += 1;
+            self.quiet = 0;
+            self.ask_due = may_return && self.stuck.is_multiple_of(STILL_LOOKS);
+        } else {
+            self.stuck = 0;
+        }
         if self.waiting.is_empty() {
             self.still = 0;
             self.quiet += 1;
@@ -109,6 +131,29 @@ impl Keeper {
         let arguments: Vec<&[u8]> = numbers.iter().map(String::as_bytes).collect();
         loaded.call(out, Script::GiveBack, &[&keys.claimed, &keys.normal], &arguments);
         Some(std::mem::take(&mut self.returning))
+    }
+
+    /// Appends the question for claims that the loop may not know of; true: a reply is due.
+    pub(super) fn write_ask(&mut self, out: &mut Pipeline, keys: &WorkerKeys) -> bool {
+        let due = std::mem::take(&mut self.ask_due);
+        if due {
+            out.command(&[b"HKEYS", keys.claimed.as_bytes()]);
+        }
+        due
+    }
+
+    pub(super) fn on_asked(&mut self, reply: Reply) {
+        // A user without the right to ask: then these wait for the loop.
+        let Reply::List(names) = reply else { return };
+        let number = |name| match name {
+            Reply::Text(name) => std::str::from_utf8(&name).ok()?.parse().ok(),
+            _ => None,
+        };
+        let unheard = self.waiting.take_unheard(names.into_iter().filter_map(number).collect());
+        if !unheard.is_empty() {
+            tracing::debug!(jobs = unheard.len(), "gave back jobs that came while a long one held up the worker");
+            self.give_back(unheard);
+        }
     }
 
     /// Appends the question which of the running jobs nobody wants any more.

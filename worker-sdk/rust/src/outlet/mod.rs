@@ -129,6 +129,8 @@ enum Due {
     Acknowledged(Vec<Acknowledgement>),
     Registered,
     GaveBack(Vec<u64>),
+    /// To the question for claims.
+    Asked,
     Looked(LookedFor),
     /// Which says nothing.
     Nothing,
@@ -309,6 +311,9 @@ impl OutletTask {
         let look_due = std::mem::take(&mut self.look_due);
         let (Some(keys), Some((out, Some(Ok(loaded))))) = (self.registrar.keys(), self.link.out()) else { return };
         self.due.extend(self.keeper.write(out, loaded, keys).map(Due::GaveBack));
+        if self.keeper.write_ask(out, keys) {
+            self.due.push_back(Due::Asked);
+        }
         if look_due {
             self.due.extend(Keeper::write_look(out, &self.status, keys).map(Due::Looked));
         }

@@ -60,6 +60,7 @@ impl OutletTask {
             }
             Some(Due::Registered) => self.on_registered(received),
             Some(Due::GaveBack(numbers)) => self.on_gave_back(numbers, received),
+            Some(Due::Asked) => self.keeper.on_asked(received),
             Some(Due::Looked(asked)) => Keeper::on_looked(&asked, received),
             Some(Due::Nothing) => {}
             Some(Due::Command(command)) => reply(command, Ok(received)),
@@ -137,7 +138,7 @@ impl OutletTask {
                 Due::GaveBack(numbers) => self.keeper.give_back(numbers),
                 // A second publication could be seen twice; only the caller knows whether that would hurt.
                 Due::Command(command) => reply(command, Err(PublishError::Unknown)),
-                Due::Time | Due::Beat | Due::Registered | Due::Looked(_) | Due::Nothing => {}
+                Due::Time | Due::Beat | Due::Registered | Due::Asked | Due::Looked(_) | Due::Nothing => {}
             }
         }
     }

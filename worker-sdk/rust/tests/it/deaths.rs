@@ -1,12 +1,14 @@
 //! Workers that are killed, stopped and given up: what they leave behind, and what they do when they were not dead.
 
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempest_worker::Bytes;
 use tempest_worker::connection::Reply;
 
 use crate::claims::{counts, post, reap};
-use crate::harness::{Front, QUEUE, REPLY_TO, Redis, get};
+use crate::harness::{Front, PATIENCE, QUEUE, REPLY_TO, Redis, get};
 use crate::processes::Process;
 
 /// The next entry for the fronts.
@@ -85,6 +87,39 @@ async fn a_suspended_worker_answers_nothing_that_was_taken_away() {
     assert_eq!(front.number(&["LLEN", REPLY_TO]).await, 0, "the first one is not answered any more");
     process.signal(Signal::TERM);
     assert!(process.ended().success());
+}
+
+/// A job that comes while another blocks the worker's thread goes back, although the worker has not even read it.
+#[tokio::test]
+async fn what_comes_while_the_thread_is_blocked_is_given_back() {
+    const ROUNDS: usize = 3;
+    let redis = Redis::start();
+    let mut front = redis.front().await;
+    let mut reader = redis.front().await;
+    reader.command(&["SUBSCRIBE", "entered"]).await;
+    let process = Process::start(&redis);
+    let mut shortest = Duration::MAX;
+    for _ in 0..ROUNDS {
+        front.push(&post("block", "/block"), b"").await;
+        reader.connection.reply().await.expect("it runs");
+        let since = Instant::now();
+        let taken = front.command(&["HGET", "{tempest:web}:stats", "taken"]).await;
+        front.push(&post("r-1", "/fail"), b"").await;
+        // It was taken, and is there again.
+        while front.command(&["HGET", "{tempest:web}:stats", "taken"]).await == taken {
+            assert!(since.elapsed() < PATIENCE, "it was never taken");
+        }
+        front.until(&["LLEN", QUEUE], &Reply::Int(1)).await;
+        shortest = shortest.min(since.elapsed());
+        let mut ids = [front.answer().await.id, front.answer().await.id];
+        ids.sort();
+        assert_eq!(ids, ["block", "r-1"]);
+    }
+    // The promise is a time. A busy machine may break it in some rounds, but not in all of them.
+    assert!(shortest < Duration::from_millis(100), "{shortest:?}");
+    process.signal(Signal::TERM);
+    assert!(process.ended().success());
+    assert_eq!(front.keys().await, [""; 0]);
 }
 
 #[tokio::test]

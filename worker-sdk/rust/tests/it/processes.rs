@@ -17,7 +17,12 @@ const BE_A_WORKER: &str = "TEMPEST_TEST_BE_A_WORKER";
 #[test]
 fn be_a_worker() {
     if std::env::var_os(BE_A_WORKER).is_some() {
-        let app = App::new().any("/wait", wait).get("/fail", fail).get("/spin", spin).action("test.wait", wait);
+        let app = App::new()
+            .any("/wait", wait)
+            .get("/fail", fail)
+            .get("/spin", spin)
+            .any("/block", block)
+            .action("test.wait", wait);
         app.run().expect("good settings");
     }
 }
@@ -33,6 +38,13 @@ async fn wait(request: Request) -> Result<&'static str, tempest_worker::BoxError
 
 async fn fail(_: Request) -> Result<(), &'static str> {
     Err("for this reason")
+}
+
+/// Waits, so that the worker goes on to claim, and then blocks its thread for a while.
+async fn block(request: Request) {
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    request.publisher().publish("entered", None, "block").await.expect("published");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
 }
 
 /// Never gives its thread back.
