@@ -6,9 +6,10 @@
 
 mod marks;
 mod standing;
+mod waits;
 
 use std::collections::VecDeque;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -17,7 +18,7 @@ use std::time::Duration;
 use tempest_protocol::{Job, Keys, decode_job};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet, yield_now};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::answer::{self, Acknowledgement, Answer};
 use crate::answer_lists::AnswerLists;
@@ -34,13 +35,12 @@ use crate::waiting::{Claimed, Waiting};
 
 use self::marks::{Marks, Permit};
 use self::standing::Stage;
+use self::waits::{Unblocking, reached, unblock, unblocked};
 
 /// A claim's reply may come this much later than the pop waits.
 const REPLY_MARGIN: Duration = Duration::from_secs(10);
 /// Wait after Redis refused a claim.
 const AFTER_REFUSAL: Duration = Duration::from_secs(1);
-/// Wait before asking again to end a pop that had not reached Redis yet.
-const UNBLOCK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What bounds the loop.
 #[derive(Clone, Debug)]
@@ -80,7 +80,7 @@ pub(crate) struct State {
     ready: Vec<Answer>,
     pace: Pace,
     claim_after: Option<Instant>,
-    unblocking: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    unblocking: Option<Unblocking>,
     stage: Stage,
     /// Of the registration.
     epoch: u64,
@@ -473,34 +473,5 @@ impl Engine {
 fn watch(waiting: &Waiting, shared: &Shared) {
     if waiting.watch() {
         shared.outlet.tell(Outgoing::Watch);
-    }
-}
-
-/// Ends the pop that a connection waits in. Closing the connection would do it too, and lose the job that Redis
-/// may be handing over at that moment. A pop that has not reached Redis yet cannot be ended, so this asks again.
-async fn unblock(commands: mpsc::Sender<Command>, client: i64) {
-    loop {
-        let parts = [b"CLIENT".as_slice(), b"UNBLOCK", client.to_string().as_bytes()].map(<[u8]>::to_vec);
-        let (command, replied) = Command::new(parts.into());
-        if commands.send(command).await.is_err() || matches!(replied.await, Ok(Ok(Reply::Int(1)))) {
-            return;
-        }
-        sleep(UNBLOCK_AGAIN).await;
-    }
-}
-
-/// Waits for a moment if there is one, else for ever; a timer is made only then.
-async fn reached(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Waits for the future if there is one, else for ever.
-async fn unblocked(unblocking: &mut Option<Pin<Box<dyn Future<Output = ()> + Send>>>) {
-    match unblocking {
-        Some(unblocking) => unblocking.await,
-        None => std::future::pending().await,
     }
 }

@@ -41,9 +41,12 @@ async fn fail(_: Request) -> Result<(), &'static str> {
 }
 
 /// Waits, so that the worker goes on to claim, and then blocks its thread for a while.
-async fn block(request: Request) {
+async fn block(_: Request) {
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    request.publisher().publish("entered", None, "block").await.expect("published");
+    // Without an `await`: what is pushed from here on is claimed while nobody reads.
+    let url = std::env::var("REDIS_URL").expect("an address");
+    let mut socket = std::net::TcpStream::connect(&url["redis://".len()..]).expect("a Redis");
+    std::io::Write::write_all(&mut socket, b"PUBLISH entered block\r\n").expect("published");
     std::thread::sleep(std::time::Duration::from_millis(1500));
 }
 
