@@ -17,7 +17,8 @@ def fast(request: Request) -> str:
     return "fast"
 
 
-@app.get("/hold")
+@app.action("hold")
+@app.route("/hold", ["GET", "POST"])
 def hold(request: Request) -> str:
     """Says that it began, then waits to be let go."""
     client = redis.Redis.from_url(os.environ["REDIS_URL"], socket_timeout=60)

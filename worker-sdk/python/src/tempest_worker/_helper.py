@@ -67,6 +67,8 @@ class Helper(threading.Thread):
         self._watching = False
         self._watched = False
         self._warned = False
+        #: Ids that are used no more, but may stand in the registry.
+        self._unlisted: List[str] = []
         self._stopping = False
         self._finished = False
 
@@ -99,8 +101,10 @@ class Helper(threading.Thread):
         self._courier.outbox.append(message)
         self._wake.poke()
 
-    def warn_of_base(self, why: Unsupported) -> None:
-        """Jobs are popped instead of claimed; said once."""
+    def note_base(self, worker_id: Optional[str], why: Unsupported) -> None:
+        """A thread that would have claimed under this id pops instead; said once."""
+        if worker_id is not None and worker_id != self._worker_id:
+            self._unlisted.append(worker_id)
         if not self._warned:
             self._warned = True
             log.warning("jobs are popped (base mode), since claiming them is not possible here: %s", why)
@@ -264,8 +268,8 @@ class Helper(threading.Thread):
         commands: List[bytes] = []
         for loop in self.loops:
             commands += loop.claimer.sign_off()
-        for entry in self._entries():
-            commands += self._registration.removal(entry.worker_id)
+        for worker_id in [*self._unlisted, *[entry.worker_id for entry in self._entries()]]:
+            commands += self._registration.removal(worker_id)
         try:
             self._link.ask(commands)
         except LinkLost:

@@ -137,7 +137,7 @@ class Loop:
         self.pending.extend(found)
 
     def _pop_instead(self, why: Unsupported) -> None:
-        self.helper.warn_of_base(why)
+        self.helper.note_base(self.worker_id, why)
         unused = self.claimer.sign_off()
         if unused:
             self.link.ask(unused)
