@@ -89,6 +89,10 @@ def test_every_job_is_answered_and_none_runs_twice(
         finally:
             killer.ended.set()
             killer.join(LIMIT)
+        worker = app._worker
+    assert worker is not None
+    assert worker._runner is not None
+    assert worker._runner.free == 100, "places among the coroutines were lost, or made up"
     assert set(got) == set(ids)
     assert killer.kills > 20
     assert watchman.reaped == []

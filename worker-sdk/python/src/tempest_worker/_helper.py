@@ -267,7 +267,8 @@ class Helper(threading.Thread):
                 self._lost()
         commands: List[bytes] = []
         for loop in self.loops:
-            commands += loop.claimer.sign_off()
+            if not loop.holds:
+                commands += loop.claimer.sign_off()
         for worker_id in [*self._unlisted, *[entry.worker_id for entry in self._entries()]]:
             commands += self._registration.removal(worker_id)
         try:

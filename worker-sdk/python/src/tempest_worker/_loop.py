@@ -76,6 +76,9 @@ class Loop:
         self.sent_at = 0.0
         #: Jobs run.
         self.done = 0
+        #: True: claims remain that could not be given back. Then the thread does not sign off, so that they are taken
+        #: back from it as from one that died.
+        self.holds = False
         self.helper: Helper
         self.runner: Optional[Runner] = None
 
@@ -221,11 +224,13 @@ class Loop:
             except LinkLost:
                 self._lost()
                 if self.link.client_id is None:
-                    return  # given up; in base mode they are lost
+                    self.holds = True  # given up; in base mode they are lost
+                    return
                 if claims[0][0] is not None:
                     self.pending.extendleft(reversed(claims))
             else:
                 if isinstance(reply, ResponseError):
+                    self.holds = True
                     log.error("%d jobs could not be given back: %s", len(claims), reply)
 
     def _finish(self) -> None:
@@ -297,7 +302,8 @@ class Loop:
             except LinkLost:
                 self._lost()
                 if self.link.client_id is None:
-                    return False  # the worker ends without Redis: whoever reaps it takes the job
+                    self.holds = True  # the worker ends without Redis
+                    return False
                 continue
             if reply == 1:
                 self.claimer.marked = max(self.claimer.marked, last)
