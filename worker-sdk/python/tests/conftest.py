@@ -48,7 +48,14 @@ def front(client: redis.Redis) -> Iterator[Front]:
 
 @pytest.fixture(autouse=True)
 def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REDIS_URL", "TEMPEST_REDIS_URL", "TEMPEST_CLAIMS", "TEMPEST_QUEUE", "TEMPEST_WORKER_ID", "TEMPEST_ENV"):
+    for name in (
+        "REDIS_URL",
+        "TEMPEST_REDIS_URL",
+        "TEMPEST_CLAIMS",
+        "TEMPEST_QUEUE",
+        "TEMPEST_WORKER_ID",
+        "TEMPEST_ENV",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

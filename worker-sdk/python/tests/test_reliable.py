@@ -176,9 +176,9 @@ def test_a_worker_that_learns_of_its_death_from_a_reconnect_answers_no_more(serv
         front.push("/hold")
         assert gate.begun.wait(LIMIT)
         assert reap(front.redis, "w-1") == [1, 0, 0]
-        front.redis.client_kill_filter(_id=int(next(
-            each["id"] for each in front.redis.client_list() if each["name"].endswith(":helper")
-        )))
+        front.redis.client_kill_filter(
+            _id=int(next(each["id"] for each in front.redis.client_list() if each["name"].endswith(":helper")))
+        )
         eventually(lambda: gate.seen[0].cancelled, "it does not know that it was declared dead")
         gate.go.set()
         assert front.ask("/after").body == b"/after"

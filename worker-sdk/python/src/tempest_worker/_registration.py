@@ -1,7 +1,7 @@
 """The entries in the registry of workers: written at each beat, removed at the end.
 
-One for each claimer, since whoever judges whether the holder of claims is alive looks for its record; one for all of the
-process in base mode. Must not decide when to beat.
+One for each claimer, since whoever judges whether the holder of claims is alive looks for its record; one for all of
+the process in base mode. Must not decide when to beat.
 """
 
 from __future__ import annotations

@@ -83,9 +83,7 @@ class ReliableClaimer(Claimer):
         self._member = worker_id.encode()
         self._claimed_key = self._names.claimed(worker_id).encode()
         self._landing_key = self._names.landing(worker_id).encode()
-        self._wait = pack(
-            b"BLMOVE", self._normal, self._landing_key, b"LEFT", b"RIGHT", b"%d" % LANDING_SECONDS
-        )
+        self._wait = pack(b"BLMOVE", self._normal, self._landing_key, b"LEFT", b"RIGHT", b"%d" % LANDING_SECONDS)
         queue = [derived(name).encode() for name in ("high", "low", "withdrawn", "attempts", "stats")]
         self._claim_keys = [self._claimers, self._claimed_key, self._landing_key, self._normal, *queue]
         self._claim_head = b""

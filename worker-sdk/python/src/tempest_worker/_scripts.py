@@ -14,9 +14,7 @@ from ._link import pack
 #: Those that a worker calls.
 NAMES = ("claim", "give_back", "mark", "recover", "register")
 
-TEXTS: Dict[str, bytes] = {
-    name: (files(__package__) / "scripts" / f"{name}.lua").read_bytes() for name in NAMES
-}
+TEXTS: Dict[str, bytes] = {name: (files(__package__) / "scripts" / f"{name}.lua").read_bytes() for name in NAMES}
 
 
 def load_all() -> List[bytes]:

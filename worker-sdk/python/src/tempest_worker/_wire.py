@@ -19,8 +19,8 @@ from ._resp import make_reader
 
 _READ_BYTES = 65536
 _TOO_LONG = "nothing came for too long"
-#: Bytes of the shortest reply to a push (`:1` and the line end), to a pop (`*-1` and the line end), and to a claim (four
-#: such lines; the texts of errors are longer).
+#: Bytes of the shortest reply to a push (`:1` and the line end), to a pop (`*-1` and the line end), and to a claim
+#: (four such lines; the texts of errors are longer).
 SHORTEST_COUNT = 4
 SHORTEST_NIL = 5
 SHORTEST_CLAIM = 16
