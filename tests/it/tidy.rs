@@ -196,6 +196,18 @@ fn no_file_names_a_machine() {
 }
 
 #[test]
+fn the_python_package_carries_the_scripts_of_the_contract() {
+    let copies = files(&repository().join("worker-sdk/python/src/tempest_worker/scripts"), &[".lua"]);
+    assert!(!copies.is_empty(), "the package carries no scripts");
+    let differs = |copy: &PathBuf| {
+        let name = copy.file_name().unwrap_or_default();
+        let original = repository().join("worker-sdk/protocol/scripts").join(name);
+        (fs::read(copy).ok() != fs::read(original).ok()).then(|| relative(copy))
+    };
+    assert_none("not equal to worker-sdk/protocol/scripts", &copies.iter().filter_map(differs).collect::<Vec<_>>());
+}
+
+#[test]
 fn every_dependency_is_declared_once() {
     let mut wrong = Vec::new();
     for path in ["front", "worker-sdk/protocol", "worker-sdk/rust", "tests"] {
