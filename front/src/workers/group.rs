@@ -192,7 +192,7 @@ impl Group {
 
     fn scale(&mut self) {
         let Worker { processes, queue, idle_time, name, .. } = &self.around.worker;
-        if processes.least == processes.most || self.changing.is_some() {
+        if processes.least == processes.most {
             return;
         }
         let (size, seen) = (self.size(), self.around.roster.waiting(queue.as_str()));

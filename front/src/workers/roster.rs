@@ -30,6 +30,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 const LEAVE_TIME: Duration = Duration::from_millis(500);
 /// Processes that have ended and could not be taken out, because Redis is away; older ones expire by themselves.
 const GONE: usize = 1024;
+/// What was seen this long ago says nothing about jobs that run: Redis is away, and they may have ended.
+const STALE: Duration = Duration::from_secs(3);
 /// Jobs of one worker that are timed.
 const JOBS: usize = 1024;
 
@@ -64,6 +66,8 @@ struct State {
     /// Queues whose depth somebody wants to know.
     queues: BTreeSet<String>,
     waiting: HashMap<String, (Waiting, Instant)>,
+    /// When records were read last.
+    looked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -146,9 +150,17 @@ impl Roster {
         self.0.changed.notify_one();
     }
 
-    /// What it says of itself, at the last look.
+    /// What it says of itself, at the last look. A worker that has fallen silent is taken at its last word; while Redis is
+    /// away nobody is taken to run a job.
     pub(super) fn look(&self, id: &str) -> Look {
-        self.with(|state| state.live.get(id).map(|live| live.look.clone()).unwrap_or_default())
+        self.with(|state| {
+            let mut look = state.live.get(id).map(|live| live.look.clone()).unwrap_or_default();
+            if state.looked.is_none_or(|at| at.elapsed() >= STALE) {
+                look.running.clear();
+                look.busy = false;
+            }
+            look
+        })
     }
 
     /// Is told after each look.
@@ -218,6 +230,7 @@ impl Roster {
         let records = control.beat(keys, &live).await?;
         let waiting = control.waiting(keys, &queues).await?;
         self.with(|state| {
+            state.looked = Some(Instant::now());
             for (worker, record) in live.iter().zip(&records) {
                 if let (Some(live), Some(record)) = (state.live.get_mut(&worker.id), record) {
                     live.look.take(record);
