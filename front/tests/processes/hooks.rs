@@ -11,7 +11,7 @@ use tempest::workers::{Hooks, Jobs, Process, Roster, Told, Workers};
 use tempest_protocol::Keys;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::support::{TEMPEST, signal, within};
+use crate::support::{Folder, TEMPEST, signal, within};
 
 #[derive(Clone, Debug, PartialEq)]
 enum Heard {
@@ -44,10 +44,10 @@ impl Hooks for Recorder {
     }
 }
 
-fn start(command: &str) -> (Workers, Jobs, UnboundedReceiver<Heard>) {
+fn start(folder: &Folder, command: &str) -> (Workers, Jobs, UnboundedReceiver<Heard>) {
     let settings = "queue = 'mail'\nrestart_wait = '1ms'\nready_time = '1ms'\njob_time = '100ms'\n";
     let text = format!("[workers.w]\ncommand = [\"sh\", \"-c\", \"{command}\"]\n{settings}");
-    let config = Config::from_toml(&text, "/".as_ref()).expect("a good configuration");
+    let config = Config::from_toml(&text, folder.path()).expect("a good configuration");
     let (sender, heard) = unbounded_channel();
     let (hooks, jobs) = (Arc::new(Recorder(sender)), Jobs::default());
     let told = Told {
@@ -75,14 +75,22 @@ async fn next_start(heard: &mut UnboundedReceiver<Heard>) -> (Process, i32) {
 #[tokio::test]
 async fn every_turn_is_heard_and_a_death_at_once() {
     // What it leaves behind holds the guard for as long as it lives, but not the news.
+    let child = "(trap '' TERM; echo > $TEMPEST_WORKER_ID; sleep 5) &";
+    let folder = Folder::new();
     let (mut workers, _, mut heard) =
-        start("[ $REDIS_URL = redis://elsewhere ] || exit 9; (trap '' TERM; sleep 5) & exec sleep 1000");
+        start(&folder, &format!("[ $REDIS_URL = redis://elsewhere ] || exit 9; {child} exec sleep 1000"));
     let mut best = Duration::MAX;
     let mut last = None;
-    for _ in 0..5 {
+    for _ in 0..3 {
         let (process, pid) = next_start(&mut heard).await;
         assert_eq!((process.queue.as_str(), process.group.as_str(), process.place.as_str()), ("mail", "w", "w"));
         assert_ne!(last.as_ref(), Some(&process.id), "another process, another id");
+        within("its child", async {
+            while !folder.path().join(&process.id).exists() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
         signal(pid, Signal::STOP);
         assert_eq!(next(&mut heard).await, Heard::Stopped);
         signal(pid, Signal::CONT);
@@ -101,7 +109,8 @@ async fn every_turn_is_heard_and_a_death_at_once() {
 
 #[tokio::test]
 async fn whoever_hands_out_jobs_says_when_they_run() {
-    let (mut workers, jobs, mut heard) = start("exec sleep 1000");
+    let folder = Folder::new();
+    let (mut workers, jobs, mut heard) = start(&folder, "exec sleep 1000");
     let (process, _) = next_start(&mut heard).await;
     jobs.began(&process.id, "job-1");
     let Heard::Died(dead, exit, _) = next(&mut heard).await else { panic!("it ran too long") };
@@ -115,7 +124,8 @@ async fn whoever_hands_out_jobs_says_when_they_run() {
 
 #[tokio::test]
 async fn a_program_that_cannot_start_dies_as_well() {
-    let (mut workers, _, mut heard) = start("exec /nowhere/program");
+    let folder = Folder::new();
+    let (mut workers, _, mut heard) = start(&folder, "exec /nowhere/program");
     for _ in 0..2 {
         next_start(&mut heard).await;
         assert!(matches!(next(&mut heard).await, Heard::Died(_, Exit::Code(127), _)));
