@@ -23,6 +23,8 @@ pub mod reactor;
 pub mod registry;
 pub mod run;
 pub mod server;
+pub mod supervise;
 pub mod supervisor;
 pub mod telemetry;
 pub mod up;
+pub mod workers;

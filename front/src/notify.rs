@@ -8,7 +8,10 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::task::JoinHandle;
 
 /// The variable.
 pub const SOCKET: &str = "NOTIFY_SOCKET";
@@ -28,36 +31,91 @@ pub enum State {
     Stopping,
 }
 
-/// Where to tell it.
-#[derive(Debug)]
-pub struct Notify(Option<(UnixDatagram, SocketAddr)>);
+/// Where to tell it; clones share the socket.
+#[derive(Clone, Debug, Default)]
+pub struct Notifier {
+    socket: Option<Arc<(UnixDatagram, SocketAddr)>>,
+    watchdog: Option<Duration>,
+}
 
-impl Notify {
+/// Says again and again that this process lives; ends when dropped.
+#[derive(Debug)]
+pub struct Watchdog(Option<JoinHandle<()>>);
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Notifier {
     /// As the environment says.
     pub fn from_env() -> Self {
-        let Some(name) = std::env::var_os(SOCKET).filter(|name| !name.is_empty()) else { return Self(None) };
-        match connect(&name) {
-            Ok(way) => Self(Some(way)),
+        let text = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let ours = text("WATCHDOG_PID").is_none_or(|pid| pid == std::process::id().to_string());
+        let watchdog = text("WATCHDOG_USEC").filter(|_| ours).and_then(|usec| usec.parse().ok());
+        let name = std::env::var_os(SOCKET).filter(|name| !name.is_empty());
+        let socket = name.and_then(|name| match connect(&name) {
+            Ok(way) => Some(Arc::new(way)),
             Err(error) => {
                 tracing::warn!("{SOCKET} cannot be used: {error}");
-                Self(None)
+                None
             }
-        }
+        });
+        Self { socket, watchdog: watchdog.filter(|usec| *usec > 0).map(Duration::from_micros) }
     }
 
     /// True where somebody is told.
     pub fn is_on(&self) -> bool {
-        self.0.is_some()
+        self.socket.is_some()
     }
 
-    /// Tells it.
+    /// Tells how it is.
     pub fn send(&self, state: &State) {
-        if let Some((socket, to)) = &self.0
-            && let Err(error) = socket.send_to_addr(state.spell(std::process::id()).as_bytes(), to)
+        self.say(&state.spell(std::process::id()));
+    }
+
+    /// It serves; `status` is a line for people.
+    pub fn ready(&self, status: &str) {
+        self.say(&format!("READY=1\nSTATUS={status}"));
+    }
+
+    /// It is on the way to something new; [`Notifier::ready`] follows.
+    pub fn reloading(&self, status: &str) {
+        self.say(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS={status}", monotonic_us()));
+    }
+
+    /// It is ending.
+    pub fn stopping(&self) {
+        self.say("STOPPING=1\nSTATUS=stopping");
+    }
+
+    /// Says twice in the time that was agreed that it lives, from the runtime this is called in: where that hangs,
+    /// nothing is said.
+    pub fn watchdog(&self) -> Watchdog {
+        let Some(every) = self.watchdog.filter(|_| self.is_on()) else { return Watchdog(None) };
+        let own = self.clone();
+        Watchdog(Some(tokio::spawn(async move {
+            loop {
+                own.say("WATCHDOG=1");
+                tokio::time::sleep(every / 2).await;
+            }
+        })))
+    }
+
+    fn say(&self, text: &str) {
+        if let Some((socket, to)) = self.socket.as_deref()
+            && let Err(error) = socket.send_to_addr(text.as_bytes(), to)
         {
             tracing::debug!("the supervisor was not told: {error}");
         }
     }
+}
+
+/// Microseconds of the clock that the service manager measures with.
+fn monotonic_us() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    u64::try_from(now.tv_sec).unwrap_or_default() * 1_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default() / 1000
 }
 
 fn connect(name: &OsStr) -> io::Result<(UnixDatagram, SocketAddr)> {
@@ -120,5 +178,35 @@ mod tests {
         assert!(address(OsStr::new("notify")).is_err());
         #[cfg(target_os = "linux")]
         assert!(address(OsStr::new("@notify")).expect("an abstract name").as_pathname().is_none());
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn speaks_to_sockets_with_and_without_a_file() {
+        use std::os::linux::net::SocketAddrExt;
+
+        let name = format!("tempest-notify-{}", std::process::id());
+        let file = std::env::temp_dir().join(&name);
+        let listeners = [
+            (UnixDatagram::bind(&file).expect("a socket"), file.clone().into_os_string().into_encoded_bytes()),
+            (
+                UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).expect("a name")).expect("a socket"),
+                format!("@{name}").into_bytes(),
+            ),
+        ];
+        for (listener, name) in listeners {
+            let socket = connect(OsStr::from_bytes(&name)).map(Arc::new).ok();
+            let notifier = Notifier { socket, watchdog: None };
+            let mut buffer = [0; 256];
+            notifier.ready("2 of 2");
+            let length = listener.recv(&mut buffer).expect("a datagram");
+            assert_eq!(&buffer[..length], b"READY=1\nSTATUS=2 of 2");
+            notifier.reloading("x");
+            let length = listener.recv(&mut buffer).expect("a datagram");
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            assert!(text.starts_with("RELOADING=1\nMONOTONIC_USEC=") && !text.contains("USEC=0"), "{text}");
+        }
+        std::fs::remove_file(file).expect("removed");
+        Notifier::default().stopping();
     }
 }

@@ -14,7 +14,7 @@ use crate::admin::{Admin, Subject};
 use crate::config::{Config, RedisUrl};
 use crate::lifecycle::Phase;
 use crate::listener::{Listeners, Passed};
-use crate::notify::{Notify, State};
+use crate::notify::{Notifier, State};
 use crate::server::{self, Running, StartError, View};
 use crate::telemetry::AccessLog;
 use crate::telemetry::logging::Logging;
@@ -42,8 +42,9 @@ pub fn front(config: Config, passed: Vec<Passed>, logging: &Logging) -> Result<(
         // It answers until the drain is over: «not ready» is an answer too.
         let _admin = listeners.admin.map(|listener| admin(&running, listener)).transpose()?;
         let mut stop = Stop::new()?;
-        let notify = Arc::new(Notify::from_env());
-        let telling = tokio::spawn(tell(Arc::clone(&notify), running.view()));
+        let notify = Notifier::from_env();
+        let _watchdog = notify.watchdog();
+        let telling = tokio::spawn(tell(notify.clone(), running.view()));
         let mut counting = tokio::time::interval(COUNT_EVERY);
         loop {
             tokio::select! {
@@ -68,7 +69,7 @@ pub fn front(config: Config, passed: Vec<Passed>, logging: &Logging) -> Result<(
 }
 
 /// Tells whoever started this process whether the front is ready, whenever that changes, for ever.
-async fn tell(notify: Arc<Notify>, view: View) {
+async fn tell(notify: Notifier, view: View) {
     if !notify.is_on() {
         return;
     }

@@ -6,10 +6,8 @@
 
 mod banner;
 mod fronts;
-mod roster;
-mod signals;
+pub(crate) mod signals;
 pub mod state;
-mod workers;
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -23,20 +21,20 @@ use crate::admin::Admin;
 use crate::config::{Loaded, RedisAddress, RedisUrl};
 use crate::lifecycle::Phase;
 use crate::listener::{ListenError, Listeners, Passed};
-use crate::notify::{Notify, State};
+use crate::notify::Notifier;
 use crate::run;
 use crate::server::{self, Running};
+use crate::supervise;
 use crate::supervisor::child::Lines;
 use crate::supervisor::keep::Event;
 use crate::supervisor::redis::{NoServer, PrivateRedis, Settings, StartError, default_folder, find_server};
 use crate::telemetry::AccessLog;
 use crate::telemetry::logging::Logging;
+use crate::workers::{Jobs, NoHooks, Roster, Told, Workers};
 use banner::Banner;
 use fronts::Fronts;
-use roster::Roster;
 use signals::Signals;
 use state::{Place, Run, StateFile};
-use workers::{Told, Workers};
 
 /// The name of the private Redis in the log.
 const REDIS: &str = "redis";
@@ -79,22 +77,22 @@ pub fn run(loaded: Loaded, passed: Vec<Passed>, logging: Logging) -> ExitCode {
 }
 
 async fn up(loaded: &Loaded, passed: Vec<Passed>, logging: &Logging) -> Result<(), UpError> {
-    let signals = Signals::listen(loaded.config.front.processes > 0)
-        .map_err(|error| UpError::System("listen to signals", error))?;
+    let signals = Signals::listen().map_err(|error| UpError::System("listen to signals", error))?;
     let access = AccessLog::start(loaded.config.log.access);
     let mut all = All::default();
     let started = tokio::select! {
         started = all.start(loaded, passed, logging, &access) => started,
         () = signals.reached(1) => Ok(()),
     };
+    let notifier = Notifier::from_env();
+    let _watchdog = notifier.watchdog();
     if started.is_ok() {
-        let notify = Notify::from_env();
-        notify.send(&State::Ready);
+        notifier.ready(&supervise::status(&all.workers));
         tokio::select! {
             () = signals.reached(1) => tracing::info!("stopping; once more to hasten"),
-            () = all.tend(logging, &access, signals.clone()) => {}
+            () = all.tend(logging, &access, &signals, &notifier) => {}
         }
-        notify.send(&State::Stopping);
+        notifier.stopping();
     }
     all.stop(&signals).await;
     started
@@ -153,8 +151,15 @@ impl All {
         let front = self.front.insert(front);
         // It answers until the drain is over: «not ready» is an answer too.
         self.admin = listeners.admin.map(|listener| front.admin(listener)).transpose()?;
-        let told =
-            self.told.insert(Told { redis: redis.clone(), keys: config.redis.keys.clone(), base: config.base.clone() });
+        let told = self.told.insert(Told {
+            redis: redis.clone(),
+            keys: config.redis.keys.clone(),
+            base: config.base.clone(),
+            development: true,
+            guard: None,
+            hooks: Arc::new(NoHooks),
+            jobs: Jobs::default(),
+        });
         self.workers = Workers::start(&config.workers, told, &self.roster);
         self.beat = Some(tokio::task::spawn_local(self.roster.clone().beat(redis.clone(), told.keys.clone())));
         front.await_ready().await;
@@ -166,15 +171,18 @@ impl All {
         Ok(())
     }
 
-    /// What is to be done while everything runs, for ever: keeps the count of dropped log lines up to date, or replaces
-    /// the front's processes when that is asked for.
-    async fn tend(&mut self, logging: &Logging, access: &AccessLog, mut signals: Signals) {
-        match &mut self.front {
-            Some(Front::Here(front)) => count_dropped(front, logging, access).await,
-            Some(Front::Beside(fronts)) => loop {
-                signals.restart().await;
-                fronts.replace().await;
+    /// What is to be done while everything runs, for ever: keeps the count of dropped log lines up to date, and replaces
+    /// fronts and workers when that is asked for.
+    async fn tend(&mut self, logging: &Logging, access: &AccessLog, signals: &Signals, notifier: &Notifier) {
+        let Self { front, workers, .. } = self;
+        match front {
+            Some(Front::Here(front)) => tokio::select! {
+                () = count_dropped(front, logging, access) => {}
+                () = supervise::restart_on_demand(workers, signals, notifier, async || {}) => {}
             },
+            Some(Front::Beside(fronts)) => {
+                supervise::restart_on_demand(workers, signals, notifier, async || fronts.replace().await).await;
+            }
             None => std::future::pending().await,
         }
     }

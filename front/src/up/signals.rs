@@ -1,8 +1,7 @@
-//! What this process was told by signals: to stop, how often, and to replace its fronts.
+//! How often this process was asked to stop, and how often to replace its fronts and workers.
 //!
-//! Ctrl-C, `kill` and a closed terminal count alike: once means in order, once more means faster. SIGHUP is what a
-//! closed terminal sends, but also how a daemon is told to take up a new configuration or program; which of them it is
-//! shows in whether the terminal that there was has gone.
+//! Ctrl-C and `kill` count alike: once means in order, once more means faster. SIGHUP asks for a rolling restart, unless
+//! it says that the terminal is gone in which this process was started; then it means Ctrl-C.
 
 use std::fs::File;
 use std::io;
@@ -10,73 +9,54 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-/// Counts; clones see the same counts.
+/// Counts; clones see the same count.
 #[derive(Clone, Debug)]
-pub(super) struct Signals {
+pub(crate) struct Signals {
     stops: watch::Receiver<u32>,
-    restarts: watch::Receiver<u32>,
+    reloads: watch::Receiver<u32>,
 }
 
 impl Signals {
-    /// Begins to count. From here on none of them ends the process by itself. `restarts`: there is something that can be
-    /// replaced; else every SIGHUP is one to stop.
-    pub(super) fn listen(restarts: bool) -> io::Result<Self> {
+    /// Begins to count. From here on none of them ends the process by itself.
+    pub(crate) fn listen() -> io::Result<Self> {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let [interrupt, terminate, hangup] = kinds.map(signal);
-        let ((stop, stops), (restart, asked)) = (watch::channel(0), watch::channel(0));
-        let source = Source {
-            interrupt: interrupt?,
-            terminate: terminate?,
-            hangup: hangup?,
-            restarts,
-            attended: has_terminal(),
-        };
-        tokio::spawn(source.count(stop, restart));
-        Ok(Self { stops, restarts: asked })
+        let ((stop, stops), (reload, reloads)) = (watch::channel(0), watch::channel(0));
+        tokio::spawn(listen([interrupt?, terminate?, hangup?], has_terminal(), stop, reload));
+        Ok(Self { stops, reloads })
     }
 
     /// Completes once the process was asked to stop `times` times.
-    pub(super) async fn reached(&self, times: u32) {
+    pub(crate) async fn reached(&self, times: u32) {
         // The counting task ends only with the runtime.
         if self.stops.clone().wait_for(|count| *count >= times).await.is_err() {
             std::future::pending().await
         }
     }
 
-    /// Completes once the fronts are to be replaced; several signals while they are being replaced are one.
-    pub(super) async fn restart(&mut self) {
-        if self.restarts.changed().await.is_err() {
-            std::future::pending().await
-        }
-    }
-}
-
-struct Source {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-    restarts: bool,
-    /// There was a terminal at first.
-    attended: bool,
-}
-
-impl Source {
-    async fn count(mut self, stop: watch::Sender<u32>, restart: watch::Sender<u32>) {
-        loop {
-            let counted = tokio::select! {
-                _ = self.interrupt.recv() => &stop,
-                _ = self.terminate.recv() => &stop,
-                _ = self.hangup.recv() => {
-                    let closed = self.attended && !has_terminal();
-                    if self.restarts && !closed { &restart } else { &stop }
-                }
-            };
-            counted.send_modify(|count| *count = count.saturating_add(1));
-        }
+    /// Changes each time a rolling restart is asked for.
+    pub(crate) fn reloads(&self) -> watch::Receiver<u32> {
+        self.reloads.clone()
     }
 }
 
 /// True while this process has a terminal that can end it.
 fn has_terminal() -> bool {
     File::open("/dev/tty").is_ok()
+}
+
+async fn listen(
+    [mut interrupt, mut terminate, mut hangup]: [Signal; 3],
+    terminal: bool,
+    stops: watch::Sender<u32>,
+    reloads: watch::Sender<u32>,
+) {
+    loop {
+        let count = tokio::select! {
+            _ = interrupt.recv() => &stops,
+            _ = terminate.recv() => &stops,
+            _ = hangup.recv() => if terminal && !has_terminal() { &stops } else { &reloads },
+        };
+        count.send_modify(|count| *count = count.saturating_add(1));
+    }
 }

@@ -202,7 +202,8 @@ mod tests {
     fn words(flags: &[(&str, &str)]) -> Vec<String> {
         let setting = |name: &str| options::ALL.iter().find(|setting| setting.flag == name).expect("a flag");
         let settings = flags.iter().map(|(name, text)| (setting(name), (*text).to_owned())).collect();
-        let loaded = load(Mode::Up, &Flags { settings }, &|_| None, Path::new("/nowhere")).expect("it is right");
+        let loaded = load(Mode::Up, &Flags { settings, ..Flags::default() }, &|_| None, Path::new("/nowhere"))
+            .expect("it is right");
         let words = arguments(&loaded, LogFormat::Json).into_iter();
         words.map(|word| word.to_string_lossy().into_owned()).collect()
     }
