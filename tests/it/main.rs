@@ -9,6 +9,7 @@ mod pages;
 mod raw_workers;
 mod redis_down;
 mod request_reply;
+mod scripts;
 mod sdk_workers;
 mod sse;
 mod tidy;
