@@ -11,6 +11,7 @@ mod redis_down;
 mod reliable;
 mod request_reply;
 mod restarts;
+mod scripts;
 mod sdk_workers;
 mod sse;
 mod tidy;

@@ -102,6 +102,8 @@ pub(crate) struct Shared {
     /// Milliseconds to add to this machine's clock to get that of Redis.
     clock_offset: Cell<i64>,
     run_id: RefCell<String>,
+    /// Connections made so far.
+    greetings: Cell<u64>,
 }
 
 impl Shared {
@@ -112,6 +114,7 @@ impl Shared {
     /// Notes what a fresh connection said of the server; true if it is another incarnation than before.
     pub(crate) fn greeted(&self, greeting: &dial::Greeting) -> bool {
         self.clock_offset.set(greeting.clock_offset);
+        self.greetings.set(self.greetings.get() + 1);
         let mut known = self.run_id.borrow_mut();
         let forgot = !known.is_empty() && *known != greeting.run_id;
         known.clone_from(&greeting.run_id);
@@ -168,6 +171,7 @@ impl Broker {
             sink: RefCell::new(None),
             clock_offset: Cell::new(0),
             run_id: RefCell::new(String::new()),
+            greetings: Cell::new(0),
             options,
         });
         Rc::new(Self {
@@ -244,6 +248,11 @@ impl Broker {
     /// The incarnation of Redis that is connected, or was last.
     pub fn run_id(&self) -> String {
         self.shared.run_id.borrow().clone()
+    }
+
+    /// Another number after each connection that was made anew.
+    pub fn incarnation(&self) -> u64 {
+        self.shared.greetings.get()
     }
 
     /// The list, and the channel, on which answers come.

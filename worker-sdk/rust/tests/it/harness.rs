@@ -52,7 +52,8 @@ impl Redis {
 
     /// Starts it (again) on its port and waits until it is ready.
     pub(crate) fn restart(&mut self) {
-        let mut child = Command::new("redis-server")
+        let server = std::env::var_os("TEMPEST_TEST_REDIS").unwrap_or_else(|| "redis-server".into());
+        let mut child = Command::new(&server)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--unixsocket", "redis.sock", "--dir"])
             .arg(&self.folder)
@@ -60,7 +61,7 @@ impl Redis {
             .current_dir(&self.folder)
             .stdout(Stdio::piped())
             .spawn()
-            .expect("redis-server is installed");
+            .unwrap_or_else(|error| panic!("{server:?}: {error}"));
         let output = child.stdout.take().expect("its output is piped");
         let mut lines = BufReader::new(output).lines();
         let ready = lines.any(|line| line.is_ok_and(|line| line.contains("Ready to accept connections")));
