@@ -23,3 +23,4 @@ pub mod server;
 pub mod supervisor;
 pub mod telemetry;
 pub mod up;
+pub mod workers;

@@ -26,6 +26,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("admin", 5),
     ("server", 6),
     ("up", 6),
+    ("workers", 6),
     ("cli", 6),
     ("commands", 6),
     ("reactor", 6),

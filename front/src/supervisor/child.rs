@@ -88,11 +88,22 @@ impl fmt::Display for Exit {
     }
 }
 
+/// What is known of a program from its guard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Its process id, also the id of its process group.
+    pub pid: Option<i32>,
+    /// It is stopped (SIGSTOP, a terminal, a debugger) and does nothing until it is told to go on.
+    pub stopped: bool,
+    /// How it ended. The rest of its group may still be there.
+    pub exit: Option<Exit>,
+}
+
 /// A running program.
 #[derive(Debug)]
 pub struct Child {
     orders: OwnedWriteHalf,
-    pid: watch::Receiver<Option<Pid>>,
+    seen: watch::Receiver<Seen>,
     end: JoinHandle<Exit>,
     exit: Option<Exit>,
 }
@@ -112,15 +123,20 @@ impl Child {
             tokio::spawn(read(guard.stderr.take(), Stream::Stderr, lines)),
         ];
         let (reports, orders) = ours.into_split();
-        let (announce, pid) = watch::channel(None);
+        let (announce, seen) = watch::channel(Seen::default());
         let end = tokio::spawn(attend(guard, reports, announce, said));
-        Ok(Self { orders, pid, end, exit: None })
+        Ok(Self { orders, seen, end, exit: None })
     }
 
     /// The program's process id, once it is known; also the id of its process group.
     pub async fn pid(&mut self) -> Option<i32> {
-        let known = self.pid.wait_for(Option::is_some).await.ok()?;
-        known.map(|pid| pid.as_raw_nonzero().get())
+        let known = self.seen.wait_for(|seen| seen.pid.is_some()).await.ok()?;
+        known.pid
+    }
+
+    /// Follows what happens to the program, each change at once. The channel ends with the group.
+    pub fn watch(&self) -> watch::Receiver<Seen> {
+        self.seen.clone()
     }
 
     /// Waits for the end of the program and its group. May be dropped and called again.
@@ -150,7 +166,7 @@ impl Child {
         match timeout(KILL_TIME, self.wait()).await {
             Ok(exit) => exit,
             Err(_) => {
-                end_group(*self.pid.borrow());
+                end_group(self.seen.borrow().pid);
                 Exit::Signal(Signal::KILL.as_raw())
             }
         }
@@ -187,18 +203,19 @@ async fn read(source: Option<impl AsyncRead + Unpin>, stream: Stream, lines: Lin
 async fn attend(
     mut guard: tokio::process::Child,
     reports: OwnedReadHalf,
-    announce: watch::Sender<Option<Pid>>,
+    announce: watch::Sender<Seen>,
     said: [JoinHandle<()>; 2],
 ) -> Exit {
-    let mut exit = None;
-    for_each_line(reports, |line| match Report::parse(line) {
-        Some(Report::Pid(pid)) => drop(announce.send(Some(pid))),
-        Some(Report::Exit(how)) => drop(exit.get_or_insert(how)),
-        None => {}
+    for_each_line(reports, |line| {
+        if let Some(report) = Report::parse(line) {
+            announce.send_modify(|seen| report.note(seen));
+        }
     })
     .await;
+    let Seen { pid, exit, .. } = announce.borrow().clone();
     let exit = exit.unwrap_or_else(|| {
-        end_group(*announce.borrow());
+        end_group(pid);
+        announce.send_modify(|seen| Report::Exit(Exit::GuardDied).note(seen));
         Exit::GuardDied
     });
     // Nothing hangs on the guard's own exit code; this reaps it.
@@ -211,8 +228,8 @@ async fn attend(
     exit
 }
 
-fn end_group(group: Option<Pid>) {
-    if let Some(group) = group {
+fn end_group(group: Option<i32>) {
+    if let Some(group) = group.and_then(Pid::from_raw) {
         // Fails only if nobody is left in it.
         let _ = kill_process_group(group, Signal::KILL);
     }
@@ -220,15 +237,22 @@ fn end_group(group: Option<Pid>) {
 
 /// What a guard reports.
 enum Report {
-    Pid(Pid),
+    Pid(i32),
+    Stopped,
+    Continued,
     Exit(Exit),
 }
 
 impl Report {
     fn parse(line: &str) -> Option<Self> {
+        match line {
+            "stopped" => return Some(Self::Stopped),
+            "continued" => return Some(Self::Continued),
+            _ => {}
+        }
         let (word, rest) = line.split_once(' ')?;
         match word {
-            "pid" => Pid::from_raw(rest.parse().ok()?).map(Self::Pid),
+            "pid" => rest.parse().ok().filter(|pid| *pid > 0).map(Self::Pid),
             "failed" => Some(Self::Exit(Exit::NotStarted(rest.to_owned()))),
             "exit" => match rest.split_once(' ')? {
                 ("code", code) => Some(Self::Exit(Exit::Code(code.parse().ok()?))),
@@ -236,6 +260,16 @@ impl Report {
                 _ => None,
             },
             _ => None,
+        }
+    }
+
+    fn note(self, seen: &mut Seen) {
+        match self {
+            Self::Pid(pid) => seen.pid = Some(pid),
+            Self::Stopped => seen.stopped = true,
+            Self::Continued => seen.stopped = false,
+            // The first word counts: that it could not be started is followed by its exit code.
+            Self::Exit(exit) => drop(seen.exit.get_or_insert(exit)),
         }
     }
 }

@@ -14,9 +14,10 @@
 //!
 //! The lifeline is the guard's standard input. It carries lines. Towards the guard: `term`, which reaches the program
 //! alone, since a script that is told to stop may want the answer of the tool it is just running, and `kill`, which
-//! reaches the whole group. From it: `pid N`, `failed TEXT`, `exit code N` and `exit signal N`. What a member moves into
-//! a group of its own (a daemon) is out of reach. No runtime here: a guard must be there within milliseconds and cost
-//! next to nothing.
+//! reaches the whole group. From it: `pid N`, `failed TEXT`, `stopped`, `continued`, and, at once when the program is
+//! gone and before anybody waits for the rest of its group, `exit code N` or `exit signal N`; its end of the lifeline
+//! closes when the rest is gone, too. What a member moves into a group of its own (a daemon) is out of reach. No runtime
+//! here: a guard must be there within milliseconds and cost next to nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
@@ -122,9 +123,9 @@ fn guard(task: &Task) -> io::Result<ExitCode> {
     let group = Arc::new(Group::of(&second_stage(task, &lifeline)?));
     let (watched, commands, grace) = (Arc::clone(&group), lifeline.try_clone()?, task.grace);
     thread::Builder::new().name("lifeline".into()).spawn(move || obey(commands, &watched, grace))?;
-    let end = group.outlive(adopts, grace);
     // The supervisor may be gone; then nobody asks.
-    let _ = (&lifeline).write_all(end.report().as_bytes());
+    let report = |line: &str| drop((&lifeline).write_all(line.as_bytes()));
+    let end = group.outlive(adopts, grace, report);
     Ok(ExitCode::from(end.code()))
 }
 
@@ -184,12 +185,19 @@ impl Group {
     }
 
     /// Waits for the program and then for what it leaves in its group, which is told to end and gets `grace` for it. Where
-    /// the guard does not adopt, it could not learn of their end, so they are killed at once.
-    fn outlive(self: &Arc<Self>, adopts: bool, grace: Duration) -> End {
+    /// the guard does not adopt, it could not learn of their end, so they are killed at once. What happens to the program
+    /// is reported before anything else is done: somebody may be waiting for its work.
+    fn outlive(self: &Arc<Self>, adopts: bool, grace: Duration, report: impl Fn(&str)) -> End {
         let mut end = End::Code(1);
-        while let Some((pid, status)) = self.reap_next(adopts) {
-            if pid == self.id {
+        while let Some(changed) = self.next_change(adopts) {
+            let Some((_, status)) = changed.filter(|(pid, _)| *pid == self.id) else { continue };
+            if status.stopped() {
+                report("stopped\n");
+            } else if status.continued() {
+                report("continued\n");
+            } else {
                 end = End::of(status);
+                report(&end.report());
                 self.end_rest(grace);
             }
         }
@@ -210,22 +218,35 @@ impl Group {
         self.signal_all(Signal::KILL);
     }
 
-    /// Waits for the end of any child, of the group or adopted from outside it, and reaps it. None: the group is empty.
-    fn reap_next(&self, adopts: bool) -> Option<(Pid, WaitStatus)> {
+    /// Waits until any child, of the group or adopted from outside it, ends (then it is reaped), is stopped or goes on; the
+    /// inner None: somebody else's affair. The outer None: the group is empty.
+    fn next_change(&self, adopts: bool) -> Option<Option<(Pid, WaitStatus)>> {
         if !self.left().anybody {
             return None;
         }
-        while let Err(Errno::INTR) = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
+        let any = WaitIdOptions::EXITED | WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED;
+        let seen = loop {
+            match waitid(WaitId::All, any | WaitIdOptions::NOWAIT) {
+                Err(Errno::INTR) => {}
+                seen => break seen.ok().flatten(),
+            }
+        };
         let mut left = self.left();
-        if !adopts {
+        let ended = seen.is_some_and(|status| !status.stopped() && !status.continued());
+        // Before it is reaped: the number is the program's until then.
+        if !adopts && ended {
             let _ = kill_process_group(self.id, Signal::KILL);
         }
-        let reaped = wait(WaitOptions::NOHANG).ok().flatten();
-        left.program &= reaped.is_none_or(|(pid, _)| pid != self.id);
+        let changed = wait(WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED).ok().flatten();
+        left.program &= !changed.is_some_and(|(pid, status)| pid == self.id && has_ended(status));
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         left.anybody = !matches!(waitid(WaitId::Pgid(Some(self.id)), look), Err(Errno::CHILD));
-        reaped
+        Some(changed)
     }
+}
+
+fn has_ended(status: WaitStatus) -> bool {
+    status.exited() || status.signaled()
 }
 
 /// Does what the supervisor says, and ends the group when there is no supervisor any more.

@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
 
-use super::workers::Workers;
 use crate::config::{LogFormat, RedisUrl};
 use crate::supervisor::which::which;
+use crate::workers::Workers;
 
 /// All that is shown.
 pub(super) struct Banner<'a> {

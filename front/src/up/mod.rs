@@ -5,10 +5,8 @@
 //! and it knows nothing else.
 
 mod banner;
-mod roster;
 mod signals;
 pub mod state;
-mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -27,11 +25,10 @@ use crate::supervisor::keep::Event;
 use crate::supervisor::redis::{NoServer, PrivateRedis, Settings, StartError, default_folder, find_server};
 use crate::telemetry::AccessLog;
 use crate::telemetry::logging::Logging;
+use crate::workers::{Jobs, NoHooks, Roster, Told, Workers};
 use banner::Banner;
-use roster::Roster;
 use signals::Signals;
 use state::{Place, Run, StateFile};
-use workers::{Told, Workers};
 
 /// The name of the private Redis in the log.
 const REDIS: &str = "redis";
@@ -116,8 +113,13 @@ impl All {
         let front = self.front.insert(server::start(Arc::new(config.clone()), direct, access.clone())?);
         // It answers until the drain is over: «not ready» is an answer too.
         self.admin = run::admin(front, config.front.admin.clone()).await?;
-        let told =
-            self.told.insert(Told { redis: redis.clone(), keys: config.redis.keys.clone(), base: config.base.clone() });
+        let told = self.told.insert(Told {
+            redis: redis.clone(),
+            keys: config.redis.keys.clone(),
+            base: config.base.clone(),
+            hooks: Arc::new(NoHooks),
+            jobs: Jobs::default(),
+        });
         self.workers = Workers::start(&config.workers, told, &self.roster);
         self.beat = Some(tokio::task::spawn_local(self.roster.clone().beat(redis.clone(), told.keys.clone())));
         await_ready(front).await;
@@ -212,6 +214,9 @@ fn redis_event(event: Event) {
             tracing::error!(from = REDIS, "{exit}; next start in {:.1} s, on the same port", wait.as_secs_f64());
         }
         Event::Stopped(exit) => tracing::debug!(from = REDIS, "stopped: {exit}"),
+        Event::Held => tracing::warn!(from = REDIS, "is stopped: nothing works until it is told to go on (SIGCONT)"),
+        Event::Resumed => tracing::info!(from = REDIS, "goes on"),
+        Event::Died(_) => {}
     }
 }
 

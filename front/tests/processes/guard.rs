@@ -6,9 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tempest::supervisor::child::{Child, Exit};
 
-use crate::support::{DEADLINE, Folder, TEMPEST, await_gone, kill9, lines, parent, shell, within};
+use crate::support::{DEADLINE, Folder, TEMPEST, await_gone, kill9, lines, parent, shell, signal, within};
 
 /// A guard without a supervisor around it: its process, the lifeline, and what its program writes.
 struct Bare {
@@ -91,6 +92,37 @@ fn a_stop_reaches_the_program_first_and_then_what_it_leaves() {
     lifeline.write_all(b"term\n").expect("an order");
     assert_eq!([bare.line(), bare.line()], ["program", "other"]);
     assert_eq!(bare.guard.wait().expect("reaped").code(), Some(3));
+}
+
+#[test]
+fn a_death_is_reported_before_the_rest_of_the_group_is_gone() {
+    let mut bare = Bare::start(&["--grace", "100000"], "sh -c 'trap \"\" TERM; echo up; exec sleep 1000' & wait");
+    assert_eq!(bare.line(), "up");
+    let pid: i32 = bare.report().strip_prefix("pid ").and_then(|pid| pid.parse().ok()).expect("a process id");
+    kill9(pid);
+    assert_eq!(bare.report(), "exit signal 9");
+    assert!(bare.guard.try_wait().expect("our child").is_none(), "the guard still waits for the other");
+    bare.lifeline.as_mut().expect("open").write_all(b"kill\n").expect("an order");
+    bare.await_end_of_output();
+    assert_eq!(bare.guard.wait().expect("reaped").code(), Some(128 + 9));
+}
+
+#[test]
+fn a_program_that_is_stopped_is_said_to_be() {
+    let mut bare = Bare::start(&[], "echo up; exec sleep 1000");
+    assert_eq!(bare.line(), "up");
+    let pid: i32 = bare.report().strip_prefix("pid ").and_then(|pid| pid.parse().ok()).expect("a process id");
+    for _ in 0..2 {
+        signal(pid, Signal::STOP);
+        assert_eq!(bare.report(), "stopped");
+        signal(pid, Signal::CONT);
+        assert_eq!(bare.report(), "continued");
+    }
+    signal(pid, Signal::STOP);
+    assert_eq!(bare.report(), "stopped");
+    kill9(pid);
+    assert_eq!(bare.report(), "exit signal 9");
+    bare.guard.wait().expect("reaped");
 }
 
 #[test]

@@ -1,6 +1,10 @@
-//! The worker processes of `tempest up`: started, kept running, registered, stopped.
+//! The worker processes of `tempest up` and `tempest supervise`: started, kept running, registered, stopped.
 //!
 //! A worker is any program. What it is told is in its environment; what it says goes into the log under its name.
+
+mod hooks;
+mod jobs;
+mod roster;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,41 +14,49 @@ use std::time::Duration;
 use serde_json::json;
 use tempest_protocol::Keys;
 
-use super::roster::Roster;
-use super::state::now_ms;
 use crate::backoff::random_unit;
 use crate::broker::control::Presence;
 use crate::config::{RedisUrl, Worker};
 use crate::supervisor::child::{Lines, Program, Stream};
 use crate::supervisor::keep::{Event, Keeper, Kept};
 use crate::supervisor::which::which;
+use crate::up::state::now_ms;
+
+pub use hooks::{Hooks, NoHooks, Process};
+pub use jobs::Jobs;
+pub use roster::Roster;
 
 /// Longest time from SIGTERM to SIGKILL for a worker whose supervisor died: its Redis is about to be gone as well.
 const ORPHAN_TIME: Duration = Duration::from_secs(5);
 
 /// What every worker is told.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub struct Told {
     /// The address of Redis, with its password.
-    pub(super) redis: RedisUrl,
-    pub(super) keys: Keys,
+    pub redis: RedisUrl,
+    /// The names in it.
+    pub keys: Keys,
     /// The folder of the configuration.
-    pub(super) base: std::path::PathBuf,
+    pub base: std::path::PathBuf,
+    /// Who takes part in the life of its processes.
+    pub hooks: Arc<dyn Hooks>,
+    /// Where it is said which jobs run, by whoever knows.
+    pub jobs: Jobs,
 }
 
 /// All workers of a run.
 #[derive(Debug, Default)]
-pub(super) struct Workers {
+pub struct Workers {
     keepers: Vec<Keeper>,
     /// Those that run: name and number of processes.
-    pub(super) running: Vec<(String, usize)>,
+    pub running: Vec<(String, usize)>,
     /// Those that cannot run here: name and the program they need.
-    pub(super) left_out: Vec<(String, String)>,
+    pub left_out: Vec<(String, String)>,
 }
 
 impl Workers {
     /// Starts what can run here.
-    pub(super) fn start(workers: &[Worker], told: &Told, roster: &Roster) -> Self {
+    pub fn start(workers: &[Worker], told: &Told, roster: &Roster) -> Self {
         let mut all = Self::default();
         for worker in workers {
             if let Some(missing) = missing(worker, &told.base) {
@@ -59,7 +71,7 @@ impl Workers {
     }
 
     /// Asks all of them to stop, waits for each as long as it may take, or until `hasten`.
-    pub(super) async fn stop(&mut self, hasten: impl Future<Output = ()>) {
+    pub async fn stop(&mut self, hasten: impl Future<Output = ()>) {
         self.keepers.iter().for_each(Keeper::stop);
         let mut hasten = std::pin::pin!(hasten);
         for at in 0..self.keepers.len() {
@@ -85,26 +97,28 @@ fn missing(worker: &Worker, base: &Path) -> Option<String> {
 fn keep(worker: &Worker, number: usize, told: &Told, roster: &Roster) -> Keeper {
     let place = if worker.processes == 1 { worker.name.clone() } else { format!("{}.{number}", worker.name) };
     // Each start is another worker: what the last one left unfinished is not this one's.
-    let id = Arc::new(Mutex::new(String::new()));
-    let (program, events) = (program_of(worker, &place, told, &id), events_of(worker, &place, roster, &id));
+    let process = Arc::new(Mutex::new(fresh(worker, &place)));
+    let (program, events) = (program_of(worker, told, &process), events_of(worker, told, roster, &process));
     Keeper::start(Kept { program, lines: lines(place), events, stop_time: worker.stop_time }, None)
 }
 
-fn program_of(
-    worker: &Worker,
-    place: &str,
-    told: &Told,
-    id: &Arc<Mutex<String>>,
-) -> Box<dyn FnMut(u64) -> Program + Send> {
-    let (worker, place, told, id) = (worker.clone(), place.to_owned(), told.clone(), Arc::clone(id));
+fn fresh(worker: &Worker, place: &str) -> Process {
+    let Worker { name, queue, .. } = worker;
+    Process { id: fresh_id(place), queue: queue.clone(), group: name.clone(), place: place.to_owned() }
+}
+
+fn program_of(worker: &Worker, told: &Told, process: &Arc<Mutex<Process>>) -> Box<dyn FnMut(u64) -> Program + Send> {
+    let (worker, told, process) = (worker.clone(), told.clone(), Arc::clone(process));
     Box::new(move |_| {
-        let fresh = fresh_id(&place);
-        id.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&fresh);
+        let mut process = process.lock().unwrap_or_else(PoisonError::into_inner);
+        *process = fresh(&worker, &process.place);
+        told.jobs.enter(&process.id);
+        let more = told.hooks.starting(&process);
         let mut words = worker.command.iter().map(OsString::from);
         Program {
             program: words.next().unwrap_or_default(),
             args: words.collect(),
-            env: environment(&worker, &told, &fresh),
+            env: environment(&worker, &told, &process.id, more),
             dir: Some(worker.dir.clone()),
             grace: worker.stop_time.min(ORPHAN_TIME),
             lock: None,
@@ -113,7 +127,7 @@ fn program_of(
     })
 }
 
-fn environment(worker: &Worker, told: &Told, id: &str) -> Vec<(OsString, OsString)> {
+fn environment(worker: &Worker, told: &Told, id: &str, more: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
     let ours = [
         ("REDIS_URL", told.redis.with_password()),
         ("TEMPEST_QUEUE", told.keys.queue(worker.queue.as_str())),
@@ -123,24 +137,42 @@ fn environment(worker: &Worker, told: &Told, id: &str) -> Vec<(OsString, OsStrin
         ("PYTHONUNBUFFERED", "1".to_owned()),
     ];
     let own = worker.env.iter().map(|(name, value)| (name.into(), value.into()));
-    ours.into_iter().map(|(name, value)| (name.into(), value.into())).chain(own).collect()
+    ours.into_iter().map(|(name, value)| (name.into(), value.into())).chain(more).chain(own).collect()
 }
 
-fn events_of(worker: &Worker, place: &str, roster: &Roster, id: &Arc<Mutex<String>>) -> Box<dyn FnMut(Event) + Send> {
-    let (worker, place, roster, id) = (worker.clone(), place.to_owned(), roster.clone(), Arc::clone(id));
-    Box::new(move |event| match event {
-        Event::Started(pid) => {
-            tracing::debug!(from = %place, pid, "started");
-            let id = id.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            roster.enter(&place, presence(&worker, id, pid));
-        }
-        Event::Ended(exit, wait) => {
-            roster.leave(&place);
-            tracing::warn!(from = %place, "{exit}; next start in {}", seconds(wait));
-        }
-        Event::Stopped(exit) => {
-            roster.leave(&place);
-            tracing::debug!(from = %place, "stopped: {exit}");
+fn events_of(
+    worker: &Worker,
+    told: &Told,
+    roster: &Roster,
+    process: &Arc<Mutex<Process>>,
+) -> Box<dyn FnMut(Event) + Send> {
+    let (worker, told, roster, process) = (worker.clone(), told.clone(), roster.clone(), Arc::clone(process));
+    Box::new(move |event| {
+        let process = process.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let place = &process.place;
+        match event {
+            Event::Started(pid) => {
+                told.hooks.started(&process, pid);
+                tracing::debug!(from = %place, pid, "started");
+                roster.enter(place, presence(&worker, process.id, pid));
+            }
+            Event::Died(exit) => {
+                told.hooks.died(&process, &exit);
+                told.jobs.leave(&process.id);
+                roster.leave(place);
+            }
+            Event::Held => {
+                told.hooks.stopped(&process);
+                roster.hold(place, true);
+                tracing::warn!(from = %place, "was stopped by a signal; it works on once it gets SIGCONT");
+            }
+            Event::Resumed => {
+                told.hooks.continued(&process);
+                roster.hold(place, false);
+                tracing::info!(from = %place, "goes on");
+            }
+            Event::Ended(exit, wait) => tracing::warn!(from = %place, "{exit}; next start in {}", seconds(wait)),
+            Event::Stopped(exit) => tracing::debug!(from = %place, "stopped: {exit}"),
         }
     })
 }
@@ -210,11 +242,13 @@ mod tests {
     #[test]
     fn a_worker_is_told_its_redis_and_its_queue() {
         let redis = "rediss://u:p%40w@h:1/2".parse().expect("a URL");
-        let told = Told { redis, keys: Keys::new("shop"), base: "/".into() };
-        let env: HashMap<_, _> = environment(&worker(&["x"]), &told, "w-1").into_iter().collect();
+        let (hooks, jobs) = (Arc::new(NoHooks), Jobs::default());
+        let told = Told { redis, keys: Keys::new("shop"), base: "/".into(), hooks, jobs };
+        let more = vec![("TEMPEST_QUEUE".into(), "private".into()), ("PYTHONUNBUFFERED".into(), "2".into())];
+        let env: HashMap<_, _> = environment(&worker(&["x"]), &told, "w-1", more).into_iter().collect();
         let said = |name: &str| env[&OsString::from(name)].to_string_lossy().into_owned();
         assert_eq!(said("REDIS_URL"), "rediss://u:p%40w@h:1/2");
-        assert_eq!(said("TEMPEST_QUEUE"), "shop:mail");
+        assert_eq!(said("TEMPEST_QUEUE"), "private", "a hook's word is over ours");
         assert_eq!(said("TEMPEST_WORKER_ID"), "w-1");
         assert_eq!(said("PYTHONUNBUFFERED"), "0", "its own environment wins");
     }

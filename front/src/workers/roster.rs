@@ -22,7 +22,7 @@ const LEAVE_TIME: Duration = Duration::from_millis(500);
 
 /// A handle; clones share the roster.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Roster(Arc<Inner>);
+pub struct Roster(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -33,25 +33,42 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     /// By the name of the place: `ruby.1`.
-    live: BTreeMap<String, Presence>,
+    live: BTreeMap<String, Live>,
     gone: Vec<Presence>,
+}
+
+#[derive(Debug)]
+struct Live {
+    presence: Presence,
+    /// It does nothing, so nobody says that it lives: its record expires.
+    held: bool,
 }
 
 impl Roster {
     /// The worker in `place` lives.
-    pub(super) fn enter(&self, place: &str, presence: Presence) {
-        self.with(|state| drop(state.live.insert(place.to_owned(), presence)));
+    pub fn enter(&self, place: &str, presence: Presence) {
+        self.with(|state| drop(state.live.insert(place.to_owned(), Live { presence, held: false })));
         self.0.changed.notify_one();
     }
 
     /// The worker in `place` has ended.
-    pub(super) fn leave(&self, place: &str) {
-        self.with(|state| state.gone.extend(state.live.remove(place)));
+    pub fn leave(&self, place: &str) {
+        self.with(|state| state.gone.extend(state.live.remove(place).map(|live| live.presence)));
+        self.0.changed.notify_one();
+    }
+
+    /// The worker in `place` is stopped and does nothing, or goes on.
+    pub fn hold(&self, place: &str, held: bool) {
+        self.with(|state| {
+            if let Some(live) = state.live.get_mut(place) {
+                live.held = held;
+            }
+        });
         self.0.changed.notify_one();
     }
 
     /// Registers them, for ever.
-    pub(super) async fn beat(self, redis: RedisUrl, keys: Keys) {
+    pub async fn beat(self, redis: RedisUrl, keys: Keys) {
         let mut waits = Backoff::new(RETRY.0, RETRY.1);
         let mut silent = false;
         loop {
@@ -72,8 +89,10 @@ impl Roster {
     ) -> Result<std::convert::Infallible, ControlError> {
         let mut control = Control::connect(redis, "tempest-up").await?;
         loop {
-            let (live, gone) =
-                self.with(|state| (state.live.values().cloned().collect::<Vec<_>>(), state.gone.clone()));
+            let (live, gone) = self.with(|state| {
+                let live = state.live.values().filter(|live| !live.held).map(|live| live.presence.clone());
+                (live.collect::<Vec<_>>(), state.gone.clone())
+            });
             control.leave(keys, &gone).await?;
             self.with(|state| state.gone.retain(|worker| !gone.contains(worker)));
             control.beat(keys, &live).await?;
@@ -84,7 +103,7 @@ impl Roster {
     }
 
     /// Takes out those that have ended, once more.
-    pub(super) async fn close(&self, redis: &RedisUrl, keys: &Keys) {
+    pub async fn close(&self, redis: &RedisUrl, keys: &Keys) {
         let gone = self.with(|state| std::mem::take(&mut state.gone));
         let work = async { Control::connect(redis, "tempest-up").await?.leave(keys, &gone).await };
         // What fails here expires by itself.
