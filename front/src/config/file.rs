@@ -13,7 +13,8 @@ use super::value::{
     prefix, queue, redis_url, string, time,
 };
 use super::{
-    AccessLog, ChannelRule, Channels, Config, Front, Limits, Listen, Log, LogFormat, Pattern, Redis, Worker, routes,
+    AccessLog, ChannelRule, Channels, Claims, Config, Front, Limits, Listen, Log, LogFormat, Pattern, Redis, Worker,
+    routes,
 };
 
 const ANY: std::ops::RangeInclusive<usize> = 0..=usize::MAX;
@@ -153,6 +154,7 @@ fn origin(value: &Value<'_>) -> Read<String> {
 }
 
 fn read_worker(name: String, mut section: Section<'_>, base: &Path) -> Option<Worker> {
+    const CLAIMS: &[(&str, Claims)] = &[("reliable", Claims::Reliable), ("base", Claims::Base)];
     let fit = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
     if name.is_empty() || !name.bytes().all(fit) {
         section.problem("", "expected a name of letters, digits, _ - and .");
@@ -168,6 +170,7 @@ fn read_worker(name: String, mut section: Section<'_>, base: &Path) -> Option<Wo
         env: read_env(section.section("env")),
         dir: section.optional("dir", path).map_or(base.to_owned(), |dir| base.join(dir)),
         stop_time: section.get("stop_time", time(Duration::ZERO), Duration::from_secs(10)),
+        claims: section.get("claims", one_of(CLAIMS), Claims::Reliable),
     };
     section.finish();
     command.map(|_| worker)

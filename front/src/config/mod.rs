@@ -276,6 +276,18 @@ pub struct Worker {
     pub dir: PathBuf,
     /// From SIGTERM to SIGKILL.
     pub stop_time: Duration,
+    /// What becomes of its jobs when it dies.
+    pub claims: Claims,
+}
+
+/// How a worker takes jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Claims {
+    /// As claims, which are given back when it dies; pops become claims on their way to Redis.
+    #[default]
+    Reliable,
+    /// It pops, and what it holds when it dies is lost.
+    Base,
 }
 
 /// Logs.

@@ -25,7 +25,8 @@ use crate::supervisor::keep::Event;
 use crate::supervisor::redis::{NoServer, PrivateRedis, Settings, StartError, default_folder, find_server};
 use crate::telemetry::AccessLog;
 use crate::telemetry::logging::Logging;
-use crate::workers::{Jobs, NoHooks, Roster, Told, Workers};
+use crate::workers::proxy::{self, Proxy};
+use crate::workers::{Jobs, Roster, Told, Workers};
 use banner::Banner;
 use signals::Signals;
 use state::{Place, Run, StateFile};
@@ -95,6 +96,7 @@ struct All {
     roster: Roster,
     told: Option<Told>,
     beat: Option<JoinHandle<()>>,
+    proxy: Option<proxy::Running>,
     state: Option<StateFile>,
 }
 
@@ -110,15 +112,18 @@ impl All {
                 (RedisUrl::tcp("127.0.0.1", private.port()), by_socket(private))
             }
         };
-        let front = self.front.insert(server::start(Arc::new(config.clone()), direct, access.clone())?);
+        let front = self.front.insert(server::start(Arc::new(config.clone()), direct.clone(), access.clone())?);
         // It answers until the drain is over: «not ready» is an answer too.
         self.admin = run::admin(front, config.front.admin.clone()).await?;
+        let jobs = Jobs::default();
+        let (hooks, proxy) = Proxy::start(direct, redis.clone(), config.redis.keys.clone(), jobs.clone());
+        self.proxy = Some(proxy);
         let told = self.told.insert(Told {
             redis: redis.clone(),
             keys: config.redis.keys.clone(),
             base: config.base.clone(),
-            hooks: Arc::new(NoHooks),
-            jobs: Jobs::default(),
+            hooks: Arc::new(hooks),
+            jobs,
         });
         self.workers = Workers::start(&config.workers, told, &self.roster);
         self.beat = Some(tokio::task::spawn_local(self.roster.clone().beat(redis.clone(), told.keys.clone())));
@@ -153,6 +158,9 @@ impl All {
         }
         self.workers.stop(signals.reached(2)).await;
         tracing::debug!("the workers have ended");
+        if let Some(proxy) = self.proxy.take() {
+            proxy.close().await;
+        }
         if let (Some(beat), Some(told)) = (self.beat.take(), self.told.take()) {
             beat.abort();
             self.roster.close(&told.redis, &told.keys).await;

@@ -4,6 +4,7 @@
 
 mod hooks;
 mod jobs;
+pub mod proxy;
 mod roster;
 
 use std::ffi::OsString;
@@ -16,7 +17,7 @@ use tempest_protocol::Keys;
 
 use crate::backoff::random_unit;
 use crate::broker::control::Presence;
-use crate::config::{RedisUrl, Worker};
+use crate::config::{Claims, RedisUrl, Worker};
 use crate::supervisor::child::{Lines, Program, Stream};
 use crate::supervisor::keep::{Event, Keeper, Kept};
 use crate::supervisor::which::which;
@@ -103,8 +104,8 @@ fn keep(worker: &Worker, number: usize, told: &Told, roster: &Roster) -> Keeper 
 }
 
 fn fresh(worker: &Worker, place: &str) -> Process {
-    let Worker { name, queue, .. } = worker;
-    Process { id: fresh_id(place), queue: queue.clone(), group: name.clone(), place: place.to_owned() }
+    let Worker { name, queue, claims, .. } = worker;
+    Process { id: fresh_id(place), queue: queue.clone(), group: name.clone(), place: place.to_owned(), claims: *claims }
 }
 
 fn program_of(worker: &Worker, told: &Told, process: &Arc<Mutex<Process>>) -> Box<dyn FnMut(u64) -> Program + Send> {
@@ -130,6 +131,9 @@ fn program_of(worker: &Worker, told: &Told, process: &Arc<Mutex<Process>>) -> Bo
 fn environment(worker: &Worker, told: &Told, id: &str, more: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
     let ours = [
         ("REDIS_URL", told.redis.with_password()),
+        // An SDK that claims by itself goes to Redis itself, whatever a hook makes of the other.
+        ("TEMPEST_REDIS_URL", told.redis.with_password()),
+        ("TEMPEST_CLAIMS", if worker.claims == Claims::Base { "base" } else { "reliable" }.to_owned()),
         ("TEMPEST_QUEUE", told.keys.queue(worker.queue.as_str())),
         ("TEMPEST_WORKER_ID", id.to_owned()),
         ("TEMPEST_ENV", "development".to_owned()),
@@ -236,6 +240,7 @@ mod tests {
             env: vec![("PYTHONUNBUFFERED".into(), "0".into())],
             dir: "/".into(),
             stop_time: Duration::from_secs(1),
+            claims: Claims::Reliable,
         }
     }
 
@@ -248,6 +253,7 @@ mod tests {
         let env: HashMap<_, _> = environment(&worker(&["x"]), &told, "w-1", more).into_iter().collect();
         let said = |name: &str| env[&OsString::from(name)].to_string_lossy().into_owned();
         assert_eq!(said("REDIS_URL"), "rediss://u:p%40w@h:1/2");
+        assert_eq!((said("TEMPEST_REDIS_URL"), said("TEMPEST_CLAIMS")), (said("REDIS_URL"), "reliable".to_owned()));
         assert_eq!(said("TEMPEST_QUEUE"), "private", "a hook's word is over ours");
         assert_eq!(said("TEMPEST_WORKER_ID"), "w-1");
         assert_eq!(said("PYTHONUNBUFFERED"), "0", "its own environment wins");
