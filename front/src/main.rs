@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Up(settings) => run(Mode::Up, &settings.0),
         Command::Front(settings) => run(Mode::Front, &settings.0),
+        Command::Supervise(supervise) => run(Mode::Supervise, &supervise.flags()),
         Command::Publish(publish) => with_config(Mode::Client, &publish.place.0, |loaded| send(loaded, &publish)),
         Command::Status(status) => with_config(Mode::Client, &status.place.0, |loaded| show(loaded, status.json)),
         Command::Config { command: ConfigCommand::Check { file } } => check(file),
@@ -52,6 +53,7 @@ fn run(mode: Mode, flags: &Flags) -> ExitCode {
         }
         match mode {
             Mode::Up => up(loaded, logging),
+            Mode::Supervise => tempest::supervise::run(&loaded, logging),
             Mode::Front | Mode::Client => front(loaded, logging),
         }
     })
@@ -59,7 +61,7 @@ fn run(mode: Mode, flags: &Flags) -> ExitCode {
 
 fn check(file: Option<String>) -> ExitCode {
     let settings = file.map(|file| (&options::CONFIG, file)).into_iter().collect();
-    with_config(Mode::Up, &Flags { settings }, |loaded| {
+    with_config(Mode::Up, &Flags { settings, ..Flags::default() }, |loaded| {
         match loaded.file {
             Some(file) => say(format_args!("{}: good", file.display())),
             None => say("no tempest.toml here: the defaults are good"),

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin::{Admin, Subject};
 use crate::config::{Config, Listen, RedisUrl};
 use crate::lifecycle::Phase;
+use crate::notify::Notifier;
 use crate::server::{self, Running, StartError, View};
 use crate::telemetry::AccessLog;
 use crate::telemetry::logging::Logging;
@@ -35,6 +36,9 @@ pub fn front(config: Config, logging: &Logging) -> Result<(), StartError> {
         // It answers until the drain is over: «not ready» is an answer too.
         let _admin = admin(&running, admin_at).await?;
         let mut stop = Stop::new()?;
+        let notifier = Notifier::from_env();
+        let _watchdog = notifier.watchdog();
+        notifier.ready(&format!("listening on {}", http.join(", ")));
         let mut counting = tokio::time::interval(COUNT_EVERY);
         loop {
             tokio::select! {
@@ -45,6 +49,7 @@ pub fn front(config: Config, logging: &Logging) -> Result<(), StartError> {
                 _ = counting.tick() => logging.count_dropped(view.metrics(), &access),
             }
         }
+        notifier.stopping();
         let hasten = running.hasten();
         tokio::spawn(async move {
             stop.next().await;

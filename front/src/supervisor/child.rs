@@ -78,10 +78,7 @@ impl fmt::Display for Exit {
         match self {
             Self::Code(0) => f.write_str("ended"),
             Self::Code(code) => write!(f, "ended with code {code}"),
-            Self::Signal(number) => match Signal::from_named_raw(*number) {
-                Some(signal) => write!(f, "was ended by {signal:?}"),
-                None => write!(f, "was ended by signal {number}"),
-            },
+            Self::Signal(number) => write!(f, "was ended by {}", signal_name(*number)),
             Self::NotStarted(text) => f.write_str(text),
             Self::GuardDied => f.write_str("was killed because its guard died"),
         }
@@ -97,6 +94,16 @@ pub struct Seen {
     pub stopped: bool,
     /// How it ended. The rest of its group may still be there.
     pub exit: Option<Exit>,
+}
+
+/// `SIGTERM`; a number for those without a name.
+pub fn signal_name(number: i32) -> String {
+    match Signal::from_named_raw(number) {
+        Some(Signal::ABORT) => "SIGABRT".to_owned(),
+        Some(Signal::ALARM) => "SIGALRM".to_owned(),
+        Some(signal) => format!("{signal:?}").trim_matches('"').replace("Signal::", "SIG"),
+        None => format!("signal {number}"),
+    }
 }
 
 /// A running program.
@@ -151,7 +158,7 @@ impl Child {
     /// Sends SIGTERM to the program and, after `patience` or once `hasten` completes, SIGKILL to its whole group; waits for
     /// the end of the program and its group.
     pub async fn stop(&mut self, patience: Duration, hasten: impl Future<Output = ()>) -> Exit {
-        self.order("term\n").await;
+        self.order_term().await;
         tokio::select! {
             exit = self.wait() => return exit,
             () = tokio::time::sleep(patience) => {}
@@ -162,14 +169,27 @@ impl Child {
 
     /// Sends SIGKILL to the whole group and waits for the end.
     pub async fn kill(&mut self) -> Exit {
-        self.order("kill\n").await;
+        self.order_kill().await;
         match timeout(KILL_TIME, self.wait()).await {
             Ok(exit) => exit,
-            Err(_) => {
-                end_group(self.seen.borrow().pid);
-                Exit::Signal(Signal::KILL.as_raw())
-            }
+            Err(_) => self.abandon(),
         }
+    }
+
+    /// Sends SIGTERM to the program and does not wait.
+    pub async fn order_term(&mut self) {
+        self.order("term\n").await;
+    }
+
+    /// Sends SIGKILL to the whole group and does not wait.
+    pub async fn order_kill(&mut self) {
+        self.order("kill\n").await;
+    }
+
+    /// Gives up a group that SIGKILL has not ended: once more without its guard, and then it is the kernel's.
+    pub fn abandon(&self) -> Exit {
+        end_group(self.seen.borrow().pid);
+        Exit::Signal(Signal::KILL.as_raw())
     }
 
     async fn order(&mut self, order: &str) {
@@ -185,6 +205,10 @@ fn command(program: &Program, lifeline: OwnedFd) -> Command {
         command.arg("--lock").arg(lock);
     }
     command.arg("--").arg(&program.program).args(&program.args);
+    // Said to us, not to those we start: they would speak to the service manager in our name.
+    for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] {
+        command.env_remove(name);
+    }
     command.envs(program.env.iter().map(|(name, value)| (name, value)));
     if let Some(dir) = &program.dir {
         command.current_dir(dir);

@@ -255,7 +255,11 @@ fn obey(commands: File, group: &Group, grace: Duration) {
     let mut line = String::new();
     while commands.read_line(&mut line).is_ok_and(|bytes| bytes > 0) && line.len() < COMMAND_BYTES {
         match line.trim_end() {
-            "term" => group.signal_program(Signal::TERM),
+            "term" => {
+                group.signal_program(Signal::TERM);
+                // One that is stopped could not act on it.
+                group.signal_program(Signal::CONT);
+            }
             "kill" => group.signal_all(Signal::KILL),
             _ => {}
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::child::{Child, Exit, Lines, Program, Seen};
+use super::child::{Child, Exit, Lines, Program};
 use crate::backoff::Backoff;
 
 /// Bound of the first wait before a program is started again.
@@ -23,12 +23,6 @@ const SOUND: Duration = Duration::from_secs(10);
 pub enum Event {
     /// It runs, with this process id.
     Started(i32),
-    /// It is stopped (SIGSTOP) and does nothing.
-    Held,
-    /// It goes on.
-    Resumed,
-    /// It is gone, at once when it is; the rest of its group may still be there. One of the two below follows.
-    Died(Exit),
     /// It ended and will be started again after the delay.
     Ended(Exit, Duration),
     /// It ended because it was told to.
@@ -143,35 +137,11 @@ async fn run_one(child: &mut Child, kept: &mut Kept, orders: &mut watch::Receive
     if let Some(pid) = child.pid().await {
         (kept.events)(Event::Started(pid));
     }
-    let seen = child.watch();
-    let work = async {
-        tokio::select! {
-            exit = child.wait() => return Ended::ByItself(exit),
-            () = reached(orders, Order::Stop) => {}
-        }
-        Ended::Told(child.stop(kept.stop_time, reached(orders, Order::Hasten)).await)
-    };
-    let (ended, ()) = tokio::join!(work, follow(seen, &mut kept.events));
-    ended
-}
-
-/// Passes on what happens to a program, in order and at once, until it is gone.
-async fn follow(mut seen: watch::Receiver<Seen>, events: &mut (impl FnMut(Event) + ?Sized)) {
-    let mut held = false;
-    loop {
-        let now = seen.borrow_and_update().clone();
-        if let Some(exit) = now.exit {
-            return events(Event::Died(exit));
-        }
-        if now.stopped != held {
-            held = now.stopped;
-            events(if held { Event::Held } else { Event::Resumed });
-        }
-        if seen.changed().await.is_err() {
-            // Without a runtime that lives on there is nobody to tell it to.
-            return;
-        }
+    tokio::select! {
+        exit = child.wait() => return Ended::ByItself(exit),
+        () = reached(orders, Order::Stop) => {}
     }
+    Ended::Told(child.stop(kept.stop_time, reached(orders, Order::Hasten)).await)
 }
 
 /// Completes once the order is at least `order`, or nobody is left to give one.

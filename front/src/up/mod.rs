@@ -5,7 +5,7 @@
 //! and it knows nothing else.
 
 mod banner;
-mod signals;
+pub(crate) mod signals;
 pub mod state;
 
 use std::process::ExitCode;
@@ -18,8 +18,10 @@ use tokio::task::JoinHandle;
 use crate::admin::Admin;
 use crate::config::{Loaded, RedisAddress, RedisUrl};
 use crate::lifecycle::Phase;
+use crate::notify::Notifier;
 use crate::run;
 use crate::server::{self, Running};
+use crate::supervise;
 use crate::supervisor::child::Lines;
 use crate::supervisor::keep::Event;
 use crate::supervisor::redis::{NoServer, PrivateRedis, Settings, StartError, default_folder, find_server};
@@ -76,11 +78,16 @@ async fn up(loaded: &Loaded, logging: &Logging) -> Result<(), UpError> {
         started = all.start(loaded, &access) => started,
         () = signals.reached(1) => Ok(()),
     };
+    let notifier = Notifier::from_env();
+    let _watchdog = notifier.watchdog();
     if started.is_ok() {
+        notifier.ready(&supervise::status(&all.workers));
         tokio::select! {
             () = signals.reached(1) => tracing::info!("stopping; once more to hasten"),
             () = all.count_dropped(logging, &access) => {}
+            () = supervise::restart_on_demand(&all.workers, &signals, &notifier) => {}
         }
+        notifier.stopping();
     }
     all.stop(&signals).await;
     started
@@ -122,6 +129,8 @@ impl All {
             redis: redis.clone(),
             keys: config.redis.keys.clone(),
             base: config.base.clone(),
+            development: true,
+            guard: None,
             hooks: Arc::new(hooks),
             jobs,
         });
@@ -222,9 +231,6 @@ fn redis_event(event: Event) {
             tracing::error!(from = REDIS, "{exit}; next start in {:.1} s, on the same port", wait.as_secs_f64());
         }
         Event::Stopped(exit) => tracing::debug!(from = REDIS, "stopped: {exit}"),
-        Event::Held => tracing::warn!(from = REDIS, "is stopped: nothing works until it is told to go on (SIGCONT)"),
-        Event::Resumed => tracing::info!(from = REDIS, "goes on"),
-        Event::Died(_) => {}
     }
 }
 

@@ -28,7 +28,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
-use super::{Hooks, Jobs, Process, fresh_id};
+use super::program::fresh_id;
+use super::{Hooks, Jobs, Process};
 use crate::broker::claims::Shas;
 use crate::config::{Claims, RedisAddress, RedisUrl};
 use crate::supervisor::child::Exit;
