@@ -12,5 +12,6 @@ mod reliable;
 mod request_reply;
 mod sdk_workers;
 mod sse;
+mod supervised;
 mod tidy;
 mod up;
