@@ -5,11 +5,13 @@
 //! back, and a Redis that goes away is asked later what it had done.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use super::connection::{Connection, HELD_BYTES, READ_BYTES};
@@ -85,6 +87,7 @@ impl Connection {
         let (mut numbers, jobs): (Vec<u64>, Vec<Bytes>) = jobs.into_iter().unzip();
         pop.write(&mut self.back, self.worker.names.normal.clone().as_bytes(), &jobs);
         let mut sent = Ok(());
+        self.gone |= self.has_hung_up();
         if !self.gone {
             sent = self.child_write.write_all(&self.back).await;
             self.back.clear();
@@ -95,6 +98,16 @@ impl Connection {
         }
         self.taken.append(&mut numbers);
         Ok(())
+    }
+
+    /// Asks the kernel: what the runtime has seen of the child is older than the job.
+    fn has_hung_up(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let socket: &TcpStream = self.child_read.as_ref();
+        match socket2::SockRef::from(socket).peek(&mut byte) {
+            Ok(bytes) => bytes == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
     }
 
     async fn find(&mut self, pop: &Pop, done: &mut Vec<u64>) -> io::Result<Outcome> {
