@@ -13,7 +13,8 @@ use crate::notify::Notifier;
 use crate::supervisor::which::which;
 use crate::telemetry::logging::Logging;
 use crate::up::signals::Signals;
-use crate::workers::{Jobs, NoHooks, Roster, Told, Workers};
+use crate::workers::proxy::Proxy;
+use crate::workers::{Jobs, Roster, Told, Workers};
 
 /// How long the first processes are waited for before the service manager is told that this runs all the same.
 const READY_TIME: Duration = Duration::from_secs(30);
@@ -47,14 +48,16 @@ async fn supervise(config: &Config) -> Result<(), SuperviseError> {
     check_programs(config)?;
     let signals = Signals::listen().map_err(|error| SuperviseError::System("listen to signals", error))?;
     let redis = config.redis.url.clone().unwrap_or_else(|| RedisUrl::tcp("127.0.0.1", 6379));
+    let jobs = Jobs::default();
+    let (hooks, proxy) = Proxy::start(redis.clone(), redis.clone(), config.redis.keys.clone(), jobs.clone());
     let told = Told {
         redis: redis.clone(),
         keys: config.redis.keys.clone(),
         base: config.base.clone(),
         development: false,
         guard: None,
-        hooks: Arc::new(NoHooks),
-        jobs: Jobs::default(),
+        hooks: Arc::new(hooks),
+        jobs,
     };
     let (notifier, roster) = (Notifier::from_env(), Roster::default());
     let watchdog = notifier.watchdog();
@@ -66,6 +69,7 @@ async fn supervise(config: &Config) -> Result<(), SuperviseError> {
     tracing::info!("stopping; once more to hasten");
     notifier.stopping();
     workers.stop(signals.reached(2)).await;
+    proxy.close().await;
     beat.abort();
     roster.close(&redis, &told.keys).await;
     drop(watchdog);

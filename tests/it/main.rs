@@ -14,5 +14,6 @@ mod restarts;
 mod scripts;
 mod sdk_workers;
 mod sse;
+mod supervised;
 mod tidy;
 mod up;

@@ -4,10 +4,11 @@
 //! connections of our own ([`link`], [`answers`]): a batch a turn, acknowledgements matched in order, and the exact
 //! knowledge of what was written when a connection breaks, which decides between «safe to refuse» and «unknown».
 //! Subscriptions ([`subscriptions`]) go through fred; no other module names it. The command line and the supervisor
-//! ask over a plain connection ([`control`]). This folder must not know HTTP, what a job means, or who waits for an
+//! ask over a plain connection ([`control`]), and so does whoever looks after workers that claim ([`claims`]). This folder must not know HTTP, what a job means, or who waits for an
 //! answer.
 
 mod answers;
+pub mod claims;
 pub mod control;
 mod dial;
 mod link;
@@ -30,8 +31,10 @@ use crate::lifecycle::Life;
 use crate::telemetry::Metrics;
 
 pub use dial::DialError;
+pub(crate) use dial::{Stream, open};
 pub use subscriptions::Subscriptions;
 pub use wire::Command;
+pub(crate) use wire::write_command;
 
 use link::Link;
 

@@ -380,6 +380,18 @@ pub struct Worker {
     pub job_time: Option<Duration>,
     /// All are replaced, one after the other, when a file changes that one of these patterns names.
     pub watch: Vec<String>,
+    /// What becomes of its jobs when it dies.
+    pub claims: Claims,
+}
+
+/// How a worker takes jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Claims {
+    /// As claims, which are given back when it dies; pops become claims on their way to Redis.
+    #[default]
+    Reliable,
+    /// It pops, and what it holds when it dies is lost.
+    Base,
 }
 
 /// How many processes, from the least to the most.

@@ -122,6 +122,11 @@ fn reads_workers_in_the_order_of_the_file() {
     assert_eq!((ruby.dir.as_path(), ruby.stop_time), (Path::new("/base/workers"), Duration::from_secs(3)));
     assert_eq!((python.command.len(), python.processes.least, python.queue.as_str()), (2, 1, "web"));
     assert_eq!((python.dir.as_path(), python.stop_time), (Path::new("/base"), Duration::from_secs(10)));
+    assert_eq!((ruby.claims, python.claims), (Claims::Base, Claims::Reliable));
+    assert_eq!(
+        faults("[workers.a]\ncommand = \"x\"\nclaims = \"none\""),
+        ["tempest.toml:3: workers.a.claims: expected one of reliable, base, found \"none\""]
+    );
 }
 
 #[test]

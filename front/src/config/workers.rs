@@ -9,8 +9,10 @@ use tempest_protocol::QueueName;
 
 use super::section::Section;
 use super::units::duration;
-use super::value::{Kind, Read, Value, bytes, command as command_line, count, list, name as text, path, queue, time};
-use super::{Processes, Waits, Worker};
+use super::value::{
+    Kind, Read, Value, bytes, command as command_line, count, list, name as text, one_of, path, queue, time,
+};
+use super::{Claims, Processes, Waits, Worker};
 
 /// Processes of one kind at most.
 const MOST_PROCESSES: usize = 1024;
@@ -18,6 +20,8 @@ const MOST_PROCESSES: usize = 1024;
 const MOST_PATTERNS: usize = 64;
 /// The least of every wait that may not be nothing.
 const TICK: Duration = Duration::from_millis(1);
+/// How jobs are taken.
+const CLAIMS: &[(&str, Claims)] = &[("reliable", Claims::Reliable), ("base", Claims::Base)];
 /// The table of a command line's workers.
 pub(super) const SUPERVISE: &str = "supervise";
 
@@ -86,6 +90,7 @@ fn settings(name: String, command: Vec<String>, section: &mut Section<'_>, base:
         max_rss: section.optional("max_rss", bytes(1024 * 1024)).map(|bytes| bytes as u64),
         job_time: section.optional("job_time", time(Duration::from_millis(100))),
         watch: section.get("watch", patterns, Vec::new()),
+        claims: section.get("claims", one_of(CLAIMS), Claims::Reliable),
     }
 }
 

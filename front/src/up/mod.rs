@@ -30,7 +30,8 @@ use crate::supervisor::keep::Event;
 use crate::supervisor::redis::{NoServer, PrivateRedis, Settings, StartError, default_folder, find_server};
 use crate::telemetry::AccessLog;
 use crate::telemetry::logging::Logging;
-use crate::workers::{Jobs, NoHooks, Roster, Told, Workers};
+use crate::workers::proxy::{self, Proxy};
+use crate::workers::{Jobs, Roster, Told, Workers};
 use banner::Banner;
 use fronts::Fronts;
 use signals::Signals;
@@ -116,6 +117,7 @@ struct All {
     roster: Roster,
     told: Option<Told>,
     beat: Option<JoinHandle<()>>,
+    proxy: Option<proxy::Running>,
     state: Option<StateFile>,
 }
 
@@ -140,7 +142,7 @@ impl All {
         let listeners = Listeners::open(&config.front, passed)?;
         let front = if config.front.processes == 0 {
             let sockets = (listeners.http, listeners.patience);
-            Front::Here(server::start(Arc::new(config.clone()), sockets, direct, access.clone())?)
+            Front::Here(server::start(Arc::new(config.clone()), sockets, direct.clone(), access.clone())?)
         } else {
             let fronts = Fronts::start(loaded, listeners.http, &direct, &place, (logging, access));
             let fronts = fronts.map_err(|error| UpError::System("start fronts", error))?;
@@ -151,14 +153,17 @@ impl All {
         let front = self.front.insert(front);
         // It answers until the drain is over: «not ready» is an answer too.
         self.admin = listeners.admin.map(|listener| front.admin(listener)).transpose()?;
+        let jobs = Jobs::default();
+        let (hooks, proxy) = Proxy::start(direct, redis.clone(), config.redis.keys.clone(), jobs.clone());
+        self.proxy = Some(proxy);
         let told = self.told.insert(Told {
             redis: redis.clone(),
             keys: config.redis.keys.clone(),
             base: config.base.clone(),
             development: true,
             guard: None,
-            hooks: Arc::new(NoHooks),
-            jobs: Jobs::default(),
+            hooks: Arc::new(hooks),
+            jobs,
         });
         self.workers = Workers::start(&config.workers, told, &self.roster);
         self.beat = Some(tokio::task::spawn_local(self.roster.clone().beat(redis.clone(), told.keys.clone())));
@@ -197,6 +202,9 @@ impl All {
         }
         self.workers.stop(signals.reached(2)).await;
         tracing::debug!("the workers have ended");
+        if let Some(proxy) = self.proxy.take() {
+            proxy.close().await;
+        }
         if let (Some(beat), Some(told)) = (self.beat.take(), self.told.take()) {
             beat.abort();
             self.roster.close(&told.redis, &told.keys).await;

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 
 use tempest_protocol::QueueName;
 
+use crate::config::Claims;
 use crate::supervisor::child::Exit;
 
 /// One run of one worker program. Another run of the same place is another process with another id.
@@ -20,6 +21,8 @@ pub struct Process {
     pub group: String,
     /// Its place in the group, by which the log knows it: `web.2`.
     pub place: String,
+    /// How it takes jobs.
+    pub claims: Claims,
 }
 
 /// Called at the turns of a process's life, on the supervisor's own thread: nothing in here may block or take long.

@@ -11,6 +11,7 @@ mod limits;
 mod member;
 mod place;
 mod program;
+pub mod proxy;
 mod reason;
 mod roster;
 mod scale;

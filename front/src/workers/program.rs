@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Process, Told};
 use crate::backoff::random_unit;
 use crate::broker::control::Presence;
-use crate::config::Worker;
+use crate::config::{Claims, Worker};
 use crate::supervisor::child::{Lines, Program, Stream};
 use crate::up::state::now_ms;
 
@@ -19,8 +19,9 @@ const ORPHAN_TIME: Duration = Duration::from_secs(5);
 
 /// Another process in a place. Each start is another worker: what the last one left unfinished is not this one's.
 pub(super) fn fresh(worker: &Worker, place: &str) -> Process {
-    let Worker { name, queue, .. } = worker;
-    Process { id: fresh_id(place), queue: queue.clone(), group: name.clone(), place: place.to_owned() }
+    let Worker { name, queue, claims, .. } = worker;
+    let (group, place) = (name.clone(), place.to_owned());
+    Process { id: fresh_id(&place), queue: queue.clone(), group, place, claims: *claims }
 }
 
 /// What is started; `more` comes from the hooks.
@@ -41,6 +42,9 @@ pub(super) fn program(worker: &Worker, told: &Told, process: &Process, more: Vec
 fn environment(worker: &Worker, told: &Told, id: &str, more: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
     let ours = [
         ("REDIS_URL", told.redis.with_password()),
+        // An SDK that claims by itself goes to Redis itself, whatever a hook makes of the other.
+        ("TEMPEST_REDIS_URL", told.redis.with_password()),
+        ("TEMPEST_CLAIMS", if worker.claims == Claims::Base { "base" } else { "reliable" }.to_owned()),
         ("TEMPEST_QUEUE", told.keys.queue(worker.queue.as_str())),
         ("TEMPEST_WORKER_ID", id.to_owned()),
         // Else Python keeps what is printed until 8 KiB have come together.
@@ -118,6 +122,7 @@ mod tests {
             max_rss: None,
             job_time: None,
             watch: Vec::new(),
+            claims: Claims::Reliable,
         }
     }
 
@@ -131,6 +136,7 @@ mod tests {
         let env: HashMap<_, _> = environment(&worker(&["x"]), &told, "w-1", more).into_iter().collect();
         let said = |name: &str| env[&OsString::from(name)].to_string_lossy().into_owned();
         assert_eq!(said("REDIS_URL"), "rediss://u:p%40w@h:1/2");
+        assert_eq!((said("TEMPEST_REDIS_URL"), said("TEMPEST_CLAIMS")), (said("REDIS_URL"), "reliable".to_owned()));
         assert_eq!(said("TEMPEST_QUEUE"), "private", "a hook's word is over ours");
         assert_eq!(said("TEMPEST_WORKER_ID"), "w-1");
         assert_eq!(said("PYTHONUNBUFFERED"), "0", "its own environment wins");

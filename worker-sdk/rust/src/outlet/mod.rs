@@ -301,7 +301,8 @@ impl OutletTask {
 
     fn write_registration(&mut self) {
         let Some((out, Some(Ok(loaded)))) = self.link.out() else { return };
-        if self.registrar.write(out, loaded) {
+        if let Some(others) = self.registrar.write(out, loaded) {
+            self.due.extend((0..others).map(|_| Due::Nothing));
             self.due.push_back(Due::Registered);
         }
     }

@@ -18,6 +18,8 @@ pub(super) struct Registrar {
     /// Ids of the two connections; 0: there has been none yet.
     claims_connection: i64,
     own_connection: i64,
+    /// Connections for claims that broke, of this Redis: it may hold a wait for them, and take one more job for it.
+    broken: Vec<i64>,
     run_id: String,
     /// The Redis that knew the worker last.
     registered_at: String,
@@ -63,6 +65,7 @@ impl Registrar {
             state,
             claims_connection,
             own_connection,
+            broken: Vec::new(),
             run_id,
             registered_at,
             fresh: true,
@@ -89,7 +92,10 @@ impl Registrar {
             _ if self.state == State::Off => {}
             Some(Ok(loaded)) => {
                 self.own_connection = connection;
-                self.run_id.clone_from(&loaded.run_id);
+                if self.run_id != loaded.run_id {
+                    self.broken.clear();
+                    self.run_id.clone_from(&loaded.run_id);
+                }
                 self.state = State::Needed;
             }
             Some(Err(unable)) => self.give_up(unable),
@@ -108,7 +114,10 @@ impl Registrar {
     }
 
     pub(super) fn on_claims_connection(&mut self, connection: i64) {
-        self.claims_connection = connection;
+        let before = std::mem::replace(&mut self.claims_connection, connection);
+        if before > 0 && before != connection {
+            self.broken.push(before);
+        }
         // Where the question is under way its reply shows that it was for another connection.
         if matches!(self.state, State::Registered | State::Refused) {
             self.state = State::Needed;
@@ -132,17 +141,21 @@ impl Registrar {
         }
     }
 
-    /// Appends the registration where it is due; true: a reply is to come.
-    pub(super) fn write(&mut self, out: &mut Pipeline, loaded: &Loaded) -> bool {
+    /// Appends the registration where it is due: how many replies that mean nothing come before its own.
+    pub(super) fn write(&mut self, out: &mut Pipeline, loaded: &Loaded) -> Option<usize> {
         if self.state != State::Needed || self.claims_connection == 0 {
-            return false;
+            return None;
+        }
+        let broken = std::mem::take(&mut self.broken);
+        for connection in &broken {
+            out.command(&[b"CLIENT", b"KILL", b"ID", connection.to_string().as_bytes()]);
         }
         let registration = format!("{} {} {}", self.run_id, self.claims_connection, self.own_connection);
         let fresh: &[u8] = if self.fresh { b"1" } else { b"0" };
         let arguments = [self.keys.worker.as_bytes(), registration.as_bytes(), fresh];
         loaded.call(out, Script::Register, &[&self.keys.claimers], &arguments);
         self.state = State::Asked(self.claims_connection);
-        true
+        Some(broken.len())
     }
 
     pub(super) fn on_reply(&mut self, reply: Reply, heartbeat: &mut Heartbeat) -> Outcome {
