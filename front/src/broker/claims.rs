@@ -261,30 +261,32 @@ impl ClaimStore {
         }
         let entries = replies.pop().map(entries).unwrap_or_default();
         let of_this = |lost: &Lost| lost.worker == *id;
-        self.tell(keys, entries.iter().filter_map(|entry| read(entry)).filter(of_this)).await
+        self.tell(keys, entries.iter().filter_map(read).filter(of_this)).await
     }
 
     /// Hands over what is in the list of lost jobs, unless somebody else has the lease. What `told` was taken from has
-    /// been told already.
-    pub async fn drain(&mut self, keys: &Keys, queue: &QueueKeys, who: &str, told: &str) -> io::Result<()> {
+    /// been told already. False: there is something left, and somebody else may not care for it.
+    pub async fn drain(&mut self, keys: &Keys, queue: &QueueKeys, who: &str, told: &str) -> io::Result<bool> {
         let (lease, lost) = ([queue.lease()], queue.lost());
         loop {
+            let length = Command::new(&[b"LLEN", lost.as_bytes()]);
+            if number(&self.batch(&[length]).await?[0]) == Some(0) {
+                return Ok(true);
+            }
             if number(&self.run(Script::Lease, &lease, &[who.as_bytes(), LEASE_MS]).await?) != Some(1) {
-                return Ok(());
+                return Ok(false);
             }
             let last = (HAND_OVER - 1).to_string();
             let range = Command::new(&[b"LRANGE", lost.as_bytes(), b"0", last.as_bytes()]);
             let entries = self.batch(&[range]).await?.pop().map(entries).unwrap_or_default();
-            if entries.is_empty() {
-                // Given back at once: who looks after the other workers must not wait for it to expire.
-                return self.run(Script::Lease, &lease, &[who.as_bytes(), b"1"]).await.map(drop);
-            }
-            self.tell(keys, entries.iter().filter_map(|entry| read(entry)).filter(|lost| lost.worker != told)).await?;
+            self.tell(keys, entries.iter().filter_map(read).filter(|lost| lost.worker != told)).await?;
             let names = [queue.lease(), queue.lost()];
             let count = entries.len().to_string();
             if number(&self.run(Script::Trim, &names, &[who.as_bytes(), count.as_bytes()]).await?) != Some(1) {
-                return Ok(());
+                return Ok(false);
             }
+            // Given back at once: who looks after the other workers must not wait for it to expire.
+            self.run(Script::Lease, &lease, &[who.as_bytes(), b"1"]).await?;
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tempest_protocol::Keys;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::spawn_local;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::worker::{Order, Shared, Worker};
@@ -24,6 +25,10 @@ const BEAT: Duration = Duration::from_secs(1);
 const HOLD: Duration = Duration::from_secs(5);
 /// Bounds of the wait before Redis is tried again.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// Time between two tries to hand over what somebody else may hand over as well: longer than a lease.
+const DRAIN_PAUSE: Duration = Duration::from_millis(400);
+/// How often that is tried; after that it is the next one's who looks.
+const DRAIN_TRIES: u32 = 10;
 /// The name of the connections in `CLIENT LIST`.
 const NAME: &str = "tempest-claims";
 
@@ -154,6 +159,7 @@ impl<'c> Control<'c> {
             Order::Register(worker) => self.register(worker).await,
             Order::Hold(worker) => self.main.prolong(&worker.claimer, HOLD).await,
             Order::Reap(worker) => self.reap(worker).await,
+            Order::Drain(worker, tries) => self.drain(worker, *tries).await,
             Order::Close(_) => Ok(()),
         }
     }
@@ -178,13 +184,29 @@ impl<'c> Control<'c> {
         Err(io::Error::other(format!("worker {} is neither known nor new", worker.claimer.id)))
     }
 
-    async fn reap(&mut self, worker: &Worker) -> io::Result<()> {
-        let Worker { claimer, .. } = worker;
+    async fn reap(&mut self, worker: &Rc<Worker>) -> io::Result<()> {
+        let Worker { claimer, .. } = &**worker;
         let told = self.main.reap(self.keys, claimer, &worker.finished(), &CrashLimits::default()).await?;
         worker.forget_claims();
         if told > 0 {
             tracing::info!(worker = claimer.id, jobs = told, "told the fronts of jobs that died with their worker");
         }
-        self.main.drain(self.keys, &claimer.queue, self.who, &claimer.id).await
+        self.drain(worker, DRAIN_TRIES).await
+    }
+
+    /// Their fronts have been told. So that the list does not stay for ever: the front with the lease hands it over if it
+    /// looks again, and it looks only while somebody waits for a worker.
+    async fn drain(&mut self, worker: &Rc<Worker>, tries: u32) -> io::Result<()> {
+        let Worker { claimer, .. } = &**worker;
+        let drained = self.main.drain(self.keys, &claimer.queue, self.who, &claimer.id).await?;
+        if !drained && tries > 0 {
+            let (orders, worker) = (self.shared.orders.clone(), Rc::clone(worker));
+            spawn_local(async move {
+                sleep(DRAIN_PAUSE).await;
+                // Fails only at the end of everything.
+                let _ = orders.send(Order::Drain(worker, tries - 1));
+            });
+        }
+        Ok(())
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Order {
     Hold(Rc<Worker>),
     /// It is dead.
     Reap(Rc<Worker>),
+    /// What dead workers held is to be handed over; so many more tries.
+    Drain(Rc<Worker>, u32),
     /// Say when all that was ordered before is done.
     Close(oneshot::Sender<()>),
 }
