@@ -149,6 +149,7 @@ fn refusal(reply: &BytesFrame) -> Option<String> {
 fn number(reply: &BytesFrame) -> Option<u64> {
     match reply {
         BytesFrame::Integer(number) => u64::try_from(*number).ok(),
+        BytesFrame::BulkString(text) => std::str::from_utf8(text).ok()?.parse().ok(),
         _ => None,
     }
 }

@@ -60,9 +60,10 @@ fn queues(registry: &Registry) -> String {
     if registry.queues.is_empty() {
         return "Queues\n  none: a front announces those of its routes when it starts".to_owned();
     }
-    let mut table = Table::new(&["name", "waiting", "workers"]);
-    for QueueState { name, depth, workers } in &registry.queues {
-        table.row([name.clone(), depth.to_string(), workers.len().to_string()]);
+    let mut table = Table::new(&["name", "waiting", "workers", "dead letters", "workers lost"]);
+    for QueueState { name, depth, dead, reaped, workers } in &registry.queues {
+        let numbers = [*depth, workers.len() as u64, *dead, *reaped].map(|number| number.to_string());
+        table.row([name.clone()].into_iter().chain(numbers));
     }
     section("Queues", &table)
 }
@@ -161,7 +162,7 @@ mod tests {
         let registry = Registry {
             at: 61_000,
             fronts: vec![FrontState { id: "f".into(), reactors: 1, record }],
-            queues: vec![QueueState { name: "web".into(), depth: 3, workers: vec![worker] }],
+            queues: vec![QueueState { name: "web".into(), depth: 3, workers: vec![worker], ..QueueState::default() }],
             supervisors: vec![json!({"host": "h", "processes": [
                 {"place": "web.1", "queue": "web", "pid": 7, "worker": "web.1-a", "state": "busy", "restarts": 0},
                 {"place": "web.2", "queue": "web", "state": "waiting", "until": 64_000, "restarts": 3,

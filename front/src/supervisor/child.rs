@@ -219,14 +219,14 @@ fn command(program: &Program, lifeline: OwnedFd) -> io::Result<Command> {
     if let Some(lock) = &program.lock {
         command.arg("--lock").arg(lock);
     }
-    if !program.sockets.is_empty() {
-        pass(&mut command, &program.sockets)?;
-    }
-    command.arg("--").arg(&program.program).args(&program.args);
     // Said to us, not to those we start: they would speak to the service manager in our name.
     for name in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] {
         command.env_remove(name);
     }
+    if !program.sockets.is_empty() {
+        pass(&mut command, &program.sockets)?;
+    }
+    command.arg("--").arg(&program.program).args(&program.args);
     command.envs(program.env.iter().map(|(name, value)| (name, value)));
     if let Some(dir) = &program.dir {
         command.current_dir(dir);

@@ -5,7 +5,7 @@
 use redis_protocol::resp2::types::BytesFrame;
 use serde::Serialize;
 use serde_json::Value;
-use tempest_protocol::Keys;
+use tempest_protocol::{Keys, QueueKeys};
 
 use super::super::wire::{Command, text_of};
 use super::{Control, ControlError, number};
@@ -40,12 +40,16 @@ pub struct FrontState {
 }
 
 /// A queue.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct QueueState {
     /// Its name.
     pub name: String,
-    /// Jobs that wait in it.
+    /// Jobs that wait in it, of all priorities.
     pub depth: u64,
+    /// Background jobs given up.
+    pub dead: u64,
+    /// Workers that were found dead, lately.
+    pub reaped: u64,
     /// The records of the live workers that registered.
     pub workers: Vec<Value>,
 }
@@ -79,11 +83,15 @@ impl Control {
         queues: &mut [QueueState],
     ) -> Result<Vec<(usize, String)>, ControlError> {
         let records = fronts.iter().map(|front| Command::new(&[b"GET", keys.front(&front.id).as_bytes()]));
-        let depths = queues.iter().map(|queue| Command::new(&[b"LLEN", keys.queue(&queue.name).as_bytes()]));
+        let numbers = queues.iter().flat_map(|queue| numbers(&keys.of_queue(&queue.name)));
         let members = queues.iter().map(|queue| latest(&keys.workers(&queue.name), since));
-        let mut replies = self.batch(&records.chain(depths).chain(members).collect::<Vec<_>>()).await?.into_iter();
+        let mut replies = self.batch(&records.chain(numbers).chain(members).collect::<Vec<_>>()).await?.into_iter();
         fronts.iter_mut().zip(&mut replies).for_each(|(front, reply)| front.record = json(&reply));
-        queues.iter_mut().zip(&mut replies).for_each(|(queue, reply)| queue.depth = number(&reply).unwrap_or_default());
+        for queue in queues.iter_mut() {
+            let mut next = || replies.next().and_then(|reply| number(&reply)).unwrap_or_default();
+            queue.depth = next() + next() + next();
+            (queue.dead, queue.reaped) = (next(), next());
+        }
         let mut workers = Vec::new();
         for (index, reply) in replies.enumerate() {
             let name = &queues[index].name;
@@ -91,6 +99,13 @@ impl Control {
         }
         Ok(workers)
     }
+}
+
+/// What asks for a queue's numbers: its three lists, dead letters, reaped workers.
+fn numbers(keys: &QueueKeys) -> [Command; 5] {
+    let length = |key: &str| Command::new(&[b"LLEN", key.as_bytes()]);
+    let reaped = Command::new(&[b"HGET", keys.stats().as_bytes(), b"reaped"]);
+    [length(keys.normal()), length(&keys.high()), length(&keys.low()), length(&keys.dead()), reaped]
 }
 
 /// The members of a sorted set by score, latest first, from `since` on.
@@ -113,7 +128,7 @@ fn sorted_ids(reply: &BytesFrame) -> Vec<String> {
 
 fn sorted(mut names: Vec<String>) -> Vec<QueueState> {
     names.sort();
-    names.into_iter().map(|name| QueueState { name, depth: 0, workers: Vec::new() }).collect()
+    names.into_iter().map(|name| QueueState { name, ..QueueState::default() }).collect()
 }
 
 /// A reactor's id is its front's, a dot and a number.
