@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use tempest_protocol::Reason;
 
+/// When to look again whether a queue has a worker: one that is restarted is back by then.
+const NO_WORKER_WAIT: Duration = Duration::from_secs(5);
+
 /// Who has to change something for it to go better next time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -44,6 +47,12 @@ pub enum Failure {
     Overload(&'static str),
     /// The queue holds as many jobs as it may.
     QueueFull(Duration),
+    /// The job would wait for a worker longer than it may.
+    TooLong(Duration),
+    /// The queue has no worker, and its route does not wait for one.
+    NoWorker,
+    /// The worker that had the job died, and no other may get it.
+    WorkerDied,
     /// Redis is not there, and nothing was written to it.
     BrokerDown,
     /// Redis refused the job.
@@ -71,7 +80,8 @@ impl Failure {
             | Self::BodyTooLarge(_)
             | Self::BodyTimeout
             | Self::ClientGone => Fault::Client,
-            Self::Deadline | Self::Malformed(_) | Self::QueueFull(_) => Fault::Worker,
+            Self::Deadline | Self::Malformed(_) | Self::QueueFull(_) | Self::TooLong(_) => Fault::Worker,
+            Self::NoWorker | Self::WorkerDied => Fault::Worker,
             Self::BrokerDown | Self::BrokerRefused(_) | Self::DeadlineUnknown => Fault::Broker,
             Self::Overload(_) | Self::Draining => Fault::Front,
         }
@@ -80,7 +90,8 @@ impl Failure {
     /// How long to wait before another try makes sense; None: it makes none, or it is not safe to say so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::QueueFull(wait) => Some(*wait),
+            Self::QueueFull(wait) | Self::TooLong(wait) => Some(*wait),
+            Self::NoWorker => Some(NO_WORKER_WAIT),
             Self::Overload(_) | Self::BrokerDown | Self::BrokerRefused(_) | Self::Draining => {
                 Some(Duration::from_secs(1))
             }

@@ -22,7 +22,7 @@ use crate::http::{Context, Router};
 use crate::hub::{Hub, Totals};
 use crate::ident::{FrontId, ReactorId};
 use crate::lifecycle::{Life, Phase};
-use crate::queue::Dispatch;
+use crate::queue::{Dispatch, Keeper};
 use crate::registry::Registry;
 use crate::telemetry::{AccessLog, Metrics, Problems};
 
@@ -157,7 +157,7 @@ impl Reactor {
         };
         let metrics = Arc::clone(&shared.metrics);
         let broker = Broker::new(options, Arc::clone(&metrics));
-        let (router, queues) = Router::new(&config.routes, &config.redis.keys);
+        let (router, queues) = Router::new(&config.routes, &config.redis.keys, config.limits.queue_depth);
         let (limits, problems) = (config.limits.clone(), Arc::clone(&shared.problems));
         let dispatch = Dispatch::new(Rc::clone(&broker), id, reply_to, limits, Arc::clone(&metrics), problems);
         queues.into_iter().for_each(|queue| dispatch.add_queue(queue));
@@ -174,6 +174,9 @@ impl Reactor {
         let (dispatch, hub) = (Rc::clone(&self.context.dispatch), Rc::clone(&self.context.hub));
         let ears = Ears { dispatch: Rc::clone(&dispatch), hub: Rc::clone(&hub) };
         self.broker.start(Rc::new(ears), life);
+        for keeper in Keeper::all(&dispatch) {
+            until_the_end(life, keeper.keep());
+        }
         until_the_end(life, dispatch.keep_time());
         until_the_end(life, Rc::clone(&hub).fan_out());
         until_the_end(life, hub.keep_alive());

@@ -128,7 +128,7 @@ impl Registry {
 
     fn queues(&self) -> Vec<&str> {
         let named = self.shared.config.routes.iter().filter_map(|route| match &route.kind {
-            RouteKind::Queue { queue, .. } => Some(queue.as_str()),
+            RouteKind::Queue(route) => Some(route.queue.as_str()),
             _ => None,
         });
         let mut queues: Vec<&str> = named.collect();
@@ -163,7 +163,7 @@ impl Registry {
 
     fn longest_deadline(&self) -> u64 {
         let timeouts = self.shared.config.routes.iter().filter_map(|route| match &route.kind {
-            RouteKind::Queue { timeout, .. } => Some(timeout.as_millis() as u64),
+            RouteKind::Queue(route) => Some(route.timeout.as_millis() as u64),
             _ => None,
         });
         timeouts.max().unwrap_or(0)

@@ -8,6 +8,7 @@ mod hostile;
 mod pages;
 mod raw_workers;
 mod redis_down;
+mod reliable;
 mod request_reply;
 mod sdk_workers;
 mod sse;

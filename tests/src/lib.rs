@@ -6,6 +6,7 @@
 mod base64;
 mod binary;
 pub mod browser;
+mod claimer;
 mod command;
 mod front;
 mod http;
@@ -21,6 +22,7 @@ mod world;
 
 pub use base64::decode_base64;
 pub use binary::{python_with_sdk, repository, rust_worker, target_folder, tempest_binary};
+pub use claimer::{Claim, Claimer};
 pub use command::{Ran, tempest, tempest_command};
 pub use front::{Front, Metrics};
 pub use http::{Chunk, Http, Response};

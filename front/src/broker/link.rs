@@ -103,13 +103,7 @@ impl Link {
 
     pub(crate) fn push(&self, key: &[u8], payload: &Bytes, token: u64) -> Result<(), NotTaken> {
         let state = &mut *self.0.state.borrow_mut();
-        let room = self.0.shared.options.outgoing_bytes;
-        if !state.takes(self.0.shared.options.patience) {
-            return Err(NotTaken::Down);
-        }
-        if state.out.waiting() + payload.len() > room {
-            return Err(NotTaken::Full);
-        }
+        state.admits(payload.len(), &self.0.shared.options)?;
         if state.out.joins(key, payload) {
             state.out.join(payload);
             state.joined(token);
@@ -118,6 +112,16 @@ impl Link {
             let end = state.out.push(key, payload);
             state.expect(end, Then::Push(vec![token]));
         }
+        Ok(())
+    }
+
+    /// A push by another command than `RPUSH`, whose reply is the depth all the same.
+    pub(crate) fn push_command(&self, command: &Command, token: u64) -> Result<(), NotTaken> {
+        let state = &mut *self.0.state.borrow_mut();
+        state.admits(command.0.len(), &self.0.shared.options)?;
+        state.close_group();
+        let end = state.out.append(&command.0);
+        state.expect(Some(end), Then::Push(vec![token]));
         Ok(())
     }
 
@@ -171,8 +175,13 @@ impl Link {
 }
 
 impl State {
-    fn takes(&self, patience: Duration) -> bool {
-        if self.up { !self.stalled } else { self.down_since.elapsed() < patience }
+    fn admits(&self, bytes: usize, options: &super::Options) -> Result<(), NotTaken> {
+        let takes = if self.up { !self.stalled } else { self.down_since.elapsed() < options.patience };
+        match (takes, self.out.waiting() + bytes <= options.outgoing_bytes) {
+            (false, _) => Err(NotTaken::Down),
+            (true, false) => Err(NotTaken::Full),
+            (true, true) => Ok(()),
+        }
     }
 
     fn expect(&mut self, end: Option<u64>, then: Then) {

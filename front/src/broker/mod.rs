@@ -22,6 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
+use tempest_protocol::scripts;
 use tokio::sync::oneshot;
 
 use crate::config::RedisUrl;
@@ -118,6 +119,38 @@ impl Shared {
     }
 }
 
+/// A job that nobody wants any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Withdraw<'a> {
+    /// The lists of its queue: normal, high, low.
+    pub lists: [&'a str; 3],
+    /// The set in which it is noted where it is in none of them.
+    pub withdrawn: &'a str,
+    /// The job.
+    pub job: &'a Bytes,
+    /// Its id.
+    pub id: &'a str,
+    /// Until when it is noted, in ms by the clock of Redis; 0: not at all.
+    pub until: u64,
+    /// Lists with more entries are not searched.
+    pub depth: u64,
+    /// They are searched from the head, not the tail.
+    pub from_head: bool,
+    /// Now, in ms by the clock of Redis.
+    pub now: u64,
+    /// Ids noted at most.
+    pub noted: usize,
+}
+
+/// The command that runs a script. Its text goes along: on these ways it is rare, and Redis may forget scripts.
+pub fn eval(script: &str, keys: &[&str], values: &[&[u8]]) -> Command {
+    let count = keys.len().to_string();
+    let mut parts: Vec<&[u8]> = vec![b"EVAL", script.as_bytes(), count.as_bytes()];
+    parts.extend(keys.iter().map(|key| key.as_bytes()));
+    parts.extend(values);
+    Command::new(&parts)
+}
+
 /// Why a push was not even taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotTaken {
@@ -156,27 +189,40 @@ impl Broker {
 
     /// Appends `payload` to the list `key`; [`Sink::pushed`] tells `token`'s fate.
     pub fn push(&self, key: &[u8], payload: &Bytes, token: u64) -> Result<(), NotTaken> {
-        let link = if payload.len() > BULK_BYTES { &self.bulk } else { &self.push };
-        link.push(key, payload, token)
+        self.link(payload).push(key, payload, token)
     }
 
-    /// Takes a `payload` that was just pushed off the tail of the list `key` again; [`Sink::pushed`] tells `token`
-    /// whether it was still there. Without a connection nothing happens.
-    pub fn take_back(&self, key: &[u8], payload: &Bytes, token: u64) {
-        let link = if payload.len() > BULK_BYTES { &self.bulk } else { &self.push };
-        link.take_back(Command::new(&[b"LREM", key, b"-1", payload]), token);
+    /// Appends `payload` to a queue of `lists` normal, high and low with the priority `class`, `high` or `low`.
+    pub fn push_class(&self, lists: &[String; 3], class: &str, payload: &Bytes, token: u64) -> Result<(), NotTaken> {
+        let keys: Vec<&str> = lists.iter().map(String::as_str).collect();
+        self.link(payload).push_command(&eval(scripts::PUSH, &keys, &[payload, class.as_bytes()]), token)
     }
 
-    /// Takes `payload` out of the list `key` again, looking from the head or the tail, if the list has at most
-    /// `max_depth` entries. Nobody waits for the outcome; without a connection nothing happens.
-    pub fn withdraw(&self, key: &[u8], payload: &Bytes, max_depth: u64, from_head: bool) {
-        // One trip, and the length is judged where it is true. Nothing of the job is decoded.
-        const SCRIPT: &[u8] = b"if redis.call('LLEN',KEYS[1])<=tonumber(ARGV[2]) then \
-            return redis.call('LREM',KEYS[1],ARGV[3],ARGV[1]) end return -1";
-        let link = if payload.len() > BULK_BYTES { &self.bulk } else { &self.push };
-        let count: &[u8] = if from_head { b"1" } else { b"-1" };
-        let depth = max_depth.to_string();
-        link.withdraw(Command::new(&[b"EVAL", SCRIPT, b"1", key, payload, depth.as_bytes(), count]));
+    /// Takes a `payload` that was just pushed off the tail of the lists again; [`Sink::pushed`] tells `token` whether it
+    /// was still there. Without a connection nothing happens.
+    pub fn take_back(&self, lists: &[String], payload: &Bytes, token: u64) {
+        let command = match lists {
+            [list] => Command::new(&[b"LREM", list.as_bytes(), b"-1", payload]),
+            _ => {
+                let keys: Vec<&str> = lists.iter().map(String::as_str).chain([""]).collect();
+                eval(scripts::WITHDRAW, &keys, &[payload, b"", b"0", b"inf", b"-1", b"0", b"0"])
+            }
+        };
+        self.link(payload).take_back(command, token);
+    }
+
+    /// Takes a job out of its queue again. Nobody waits for the outcome; without a connection nothing happens.
+    pub fn withdraw(&self, what: &Withdraw<'_>) {
+        let [normal, high, low] = what.lists;
+        let numbers = [what.until, what.depth, what.now, what.noted as u64].map(|number| number.to_string());
+        let [until, depth, now, noted] = numbers.each_ref().map(String::as_bytes);
+        let end: &[u8] = if what.from_head { b"1" } else { b"-1" };
+        let values = [&what.job[..], what.id.as_bytes(), until, depth, end, now, noted];
+        self.link(what.job).withdraw(eval(scripts::WITHDRAW, &[normal, high, low, what.withdrawn], &values));
+    }
+
+    fn link(&self, payload: &Bytes) -> &Link {
+        if payload.len() > BULK_BYTES { &self.bulk } else { &self.push }
     }
 
     /// Sends a command nobody waits for; without a connection nothing happens.
@@ -193,6 +239,11 @@ impl Broker {
     pub fn tick(&self, now: Instant) {
         self.push.tick(now);
         self.bulk.tick(now);
+    }
+
+    /// The incarnation of Redis that is connected, or was last.
+    pub fn run_id(&self) -> String {
+        self.shared.run_id.borrow().clone()
     }
 
     /// The list, and the channel, on which answers come.

@@ -105,6 +105,10 @@ fn read_limits(mut section: Section<'_>) -> Limits {
         queue_depth: s.get("queue_depth", count(SOME), 10_000) as u64,
         withdraw_depth: s.get("withdraw_depth", count(ANY), 200) as u64,
         outgoing_bytes: s.get("outgoing_bytes", bytes(KIB), 64 * MIB),
+        attempts: s.get("attempts", count(1..=1000), 3) as u32,
+        crashes: s.get("crashes", count(1..=1000), 3) as u32,
+        dead_letters: s.get("dead_letters", count(SOME), 10_000),
+        withdrawn: s.get("withdrawn", count(SOME), 100_000),
     };
     if limits.answer_buffer < limits.answer_bytes {
         section.problem("answer_buffer", "expected at least limits.answer_bytes, or a single message would not fit");

@@ -119,6 +119,14 @@ pub struct Limits {
     pub withdraw_depth: u64,
     /// Bytes in the buffer towards Redis; beyond it requests are refused.
     pub outgoing_bytes: usize,
+    /// How often one request is given to a worker, at most.
+    pub attempts: u32,
+    /// Workers that a job nobody waits for may crash before it is given up.
+    pub crashes: u32,
+    /// Jobs given up that are kept in a queue's list of dead ones; the oldest go.
+    pub dead_letters: usize,
+    /// Ids of withdrawn jobs noted in a queue; those with the earliest deadline go.
+    pub withdrawn: usize,
 }
 
 /// Browser channels.
@@ -220,14 +228,7 @@ pub struct Route {
 #[derive(Clone, Debug)]
 pub enum RouteKind {
     /// To a queue, answered by a worker.
-    Queue {
-        /// The queue.
-        queue: QueueName,
-        /// From the request's arrival to the answer's first message.
-        timeout: Duration,
-        /// Largest body in bytes.
-        body_limit: usize,
-    },
+    Queue(QueueRoute),
     /// A stream of the channel named by the path's `{channel…}` part.
     Subscribe,
     /// A static folder.
@@ -235,6 +236,86 @@ pub enum RouteKind {
         /// The folder, absolute.
         dir: PathBuf,
     },
+}
+
+/// What holds for the requests of a route to a queue.
+#[derive(Clone, Debug)]
+pub struct QueueRoute {
+    /// The queue.
+    pub queue: QueueName,
+    /// From the request's arrival to the answer's first message.
+    pub timeout: Duration,
+    /// Largest body in bytes.
+    pub body_limit: usize,
+    /// Which of the queue's lists.
+    pub priority: Priority,
+    /// When a request may be given to a second worker.
+    pub retry: Retry,
+    /// What becomes of a job whose client has left.
+    pub client_gone: ClientGone,
+    /// What happens while the queue has no worker.
+    pub when_no_worker: WhenNoWorker,
+    /// Jobs in the queue beyond which requests of this route are refused; None: `limits.queue_depth`.
+    pub queue_depth: Option<u64>,
+    /// Longest wait in the queue, as estimated, with which requests are taken; None: three quarters of `timeout`.
+    pub max_wait: Option<Duration>,
+}
+
+impl QueueRoute {
+    /// A route to `queue` with nothing else said.
+    pub fn new(queue: QueueName) -> Self {
+        Self {
+            queue,
+            timeout: Duration::from_secs(30),
+            body_limit: 1024 * 1024,
+            priority: Priority::Normal,
+            retry: Retry::Auto,
+            client_gone: ClientGone::Cancel,
+            when_no_worker: WhenNoWorker::Wait,
+            queue_depth: None,
+            max_wait: None,
+        }
+    }
+}
+
+/// The lists of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// Before the others, mostly.
+    High,
+    /// The list that every worker knows.
+    Normal,
+    /// When there is nothing else, and now and then.
+    Low,
+}
+
+/// When a request may be given to a second worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Idempotent methods, and requests with an `Idempotency-Key`.
+    Auto,
+    /// All.
+    Always,
+    /// None of which a worker may have seen the first attempt.
+    Never,
+}
+
+/// What becomes of a job whose client has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientGone {
+    /// It is not started any more, and a worker that runs it is told.
+    Cancel,
+    /// It is taken out of the queue if it is there; where a worker has it, it is finished.
+    Finish,
+}
+
+/// What happens while a queue has no worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenNoWorker {
+    /// Requests wait for one until their deadline.
+    Wait,
+    /// They are refused.
+    Fail,
 }
 
 /// A path pattern in parts: `/a/{x}/{rest...}`.

@@ -9,11 +9,18 @@ use http::Method;
 use tempest_protocol::QueueName;
 
 use super::section::Section;
-use super::value::{Read, Value, Wrong, bytes, list, one_of, path, queue, string, time};
-use super::{PathPattern, Route, RouteKind, Segment};
+use super::value::{Read, Value, Wrong, bytes, count, list, one_of, path, queue, string, time};
+use super::{ClientGone, PathPattern, Priority, QueueRoute, Retry, Route, RouteKind, Segment, WhenNoWorker};
 
-const TIMEOUT: Duration = Duration::from_secs(30);
-const BODY_LIMIT: usize = 1024 * 1024;
+/// The settings that only a route to a queue has.
+const OF_QUEUES: [&str; 8] =
+    ["timeout", "body_limit", "priority", "retry", "client_gone", "when_no_worker", "queue_depth", "max_wait"];
+
+const PRIORITIES: &[(&str, Priority)] =
+    &[("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)];
+const RETRIES: &[(&str, Retry)] = &[("auto", Retry::Auto), ("always", Retry::Always), ("never", Retry::Never)];
+const CLIENT_GONE: &[(&str, ClientGone)] = &[("cancel", ClientGone::Cancel), ("finish", ClientGone::Finish)];
+const WHEN_NO_WORKER: &[(&str, WhenNoWorker)] = &[("wait", WhenNoWorker::Wait), ("fail", WhenNoWorker::Fail)];
 
 /// The kinds of route by their names in the file.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,10 +36,7 @@ const KINDS: &[(&str, Named)] = &[("queue", Named::Queue), ("subscribe", Named::
 pub(super) fn defaults() -> Vec<Route> {
     let pattern = |text: &str| text.parse().expect("the default patterns are well formed");
     let queue = QueueName::new("web").expect("`web` is a queue name");
-    let kinds = [
-        ("/sub/{channel...}", RouteKind::Subscribe),
-        ("/{rest...}", RouteKind::Queue { queue, timeout: TIMEOUT, body_limit: BODY_LIMIT }),
-    ];
+    let kinds = [("/sub/{channel...}", RouteKind::Subscribe), ("/{rest...}", RouteKind::Queue(QueueRoute::new(queue)))];
     kinds.into_iter().map(|(text, kind)| Route { path: pattern(text), methods: None, host: None, kind }).collect()
 }
 
@@ -56,7 +60,8 @@ fn kind_of(section: &mut Section<'_>) -> Option<Named> {
         let kind = section.optional("kind", one_of(KINDS));
         if kind.is_none() {
             // Without a kind nobody can say which of these belong here.
-            section.ignore(&["queue", "timeout", "body_limit", "dir"]);
+            section.ignore(&["queue", "dir"]);
+            section.ignore(&OF_QUEUES);
         }
         return kind;
     }
@@ -66,20 +71,32 @@ fn kind_of(section: &mut Section<'_>) -> Option<Named> {
         (false, true) => Some(Named::Files),
         (false, false) => {
             section.problem("kind", "expected one of queue, subscribe, files, or a queue = \"NAME\"");
-            section.ignore(&["timeout", "body_limit"]);
+            section.ignore(&OF_QUEUES);
             None
         }
     }
 }
 
 fn read_queue(section: &mut Section<'_>, body_memory: usize) -> Option<RouteKind> {
-    let queue = section.require("queue", queue);
-    let timeout = section.get("timeout", time(Duration::from_millis(1)), TIMEOUT);
-    let body_limit = section.get("body_limit", bytes(0), BODY_LIMIT.min(body_memory));
-    if body_limit > body_memory {
+    let named = section.require("queue", queue);
+    let web = QueueName::new("web").expect("`web` is a queue name");
+    let usual = QueueRoute::new(named.clone().unwrap_or(web));
+    let tick = Duration::from_millis(1);
+    let route = QueueRoute {
+        timeout: section.get("timeout", time(tick), usual.timeout),
+        body_limit: section.get("body_limit", bytes(0), usual.body_limit.min(body_memory)),
+        priority: section.get("priority", one_of(PRIORITIES), usual.priority),
+        retry: section.get("retry", one_of(RETRIES), usual.retry),
+        client_gone: section.get("client_gone", one_of(CLIENT_GONE), usual.client_gone),
+        when_no_worker: section.get("when_no_worker", one_of(WHEN_NO_WORKER), usual.when_no_worker),
+        queue_depth: section.optional("queue_depth", count(1..=usize::MAX)).map(|depth| depth as u64),
+        max_wait: section.optional("max_wait", time(tick)),
+        queue: usual.queue,
+    };
+    if route.body_limit > body_memory {
         section.problem("body_limit", "expected at most limits.body_memory, or no such body could ever be taken");
     }
-    Some(RouteKind::Queue { queue: queue?, timeout, body_limit })
+    named.map(|_| RouteKind::Queue(route))
 }
 
 fn read_subscribe(section: &Section<'_>, path: Option<&PathPattern>) -> Option<RouteKind> {

@@ -83,6 +83,8 @@ fn reads_every_setting() {
     assert_eq!(config.limits.body_time, Duration::from_secs(60));
     assert_eq!((config.channels.public.len(), config.channels.prefix.as_str()), (2, "live:"));
     assert_eq!(config.channels.cors, ["https://app.example"]);
+    let limits = &config.limits;
+    assert_eq!((limits.attempts, limits.crashes, limits.dead_letters, limits.withdrawn), (8, 9, 10, 11));
     let rules: Vec<_> = config.channels.rules.iter().map(|r| (r.pattern.as_str(), r.control, r.array_form)).collect();
     assert_eq!(rules, [("jobs.*", true, true), ("chat.*", false, false)]);
     assert_eq!((config.log.access, config.log.format), (AccessLog::Json, LogFormat::Text));
@@ -95,8 +97,13 @@ fn reads_routes_in_the_order_of_the_file() {
     let [api, feed, page] = config.routes.as_slice() else { panic!("three routes") };
     assert_eq!(api.methods.as_deref(), Some([Method::GET, Method::POST].as_slice()));
     assert_eq!(api.host.as_deref(), Some("app.example"));
-    let RouteKind::Queue { queue, timeout, body_limit } = &api.kind else { panic!("a queue") };
-    assert_eq!((queue.as_str(), *timeout, *body_limit), ("api", Duration::from_millis(1500), 10 << 20));
+    let RouteKind::Queue(route) = &api.kind else { panic!("a queue") };
+    assert_eq!((route.queue.as_str(), route.timeout, route.body_limit), ("api", Duration::from_millis(1500), 10 << 20));
+    assert_eq!((route.priority, route.retry, route.client_gone), (Priority::High, Retry::Always, ClientGone::Finish));
+    assert_eq!(
+        (route.when_no_worker, route.queue_depth, route.max_wait),
+        (WhenNoWorker::Fail, Some(100), Some(Duration::from_secs(2)))
+    );
     assert!(matches!(feed.kind, RouteKind::Subscribe));
     assert!(matches!(&page.kind, RouteKind::Files { dir } if dir == Path::new("/base/public")));
 }

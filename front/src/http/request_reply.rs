@@ -7,23 +7,22 @@ use http::{Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
 use super::body::{self, Body};
-use super::router::QueueRoute;
 use super::{Context, Peer, host_of};
 use crate::error::Failure;
 use crate::ident::RequestId;
-use crate::queue::{self, Head, Ticket};
+use crate::queue::{self, Head, Lane, Ticket};
 
 pub(super) async fn answer(
     context: &Rc<Context>,
     peer: &Rc<Peer>,
     mut request: Request<Incoming>,
-    route: &QueueRoute,
+    lane: &Rc<Lane>,
     id: &RequestId,
 ) -> Result<Response<Body>, Failure> {
-    let (body, share) = body::collect(context, &mut request, route.body_limit).await?;
+    let (body, share) = body::collect(context, &mut request, lane.route.body_limit).await?;
     let ticket = context.dispatch.submit(
         &queue::Request {
-            queue: &route.queue,
+            lane,
             method: request.method(),
             uri: request.uri(),
             host: host_of(&request)?,
@@ -32,7 +31,6 @@ pub(super) async fn answer(
             server: &peer.server,
             headers: request.headers(),
             body: &body,
-            timeout: route.timeout,
         },
         id,
     )?;

@@ -72,6 +72,14 @@ fn describe(failure: &Failure) -> (StatusCode, String) {
         Failure::ClientGone => text(StatusCode::BAD_REQUEST, "the body broke off"),
         Failure::Overload(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
         Failure::QueueFull(_) => text(StatusCode::SERVICE_UNAVAILABLE, "too many requests are queued; try again later"),
+        Failure::TooLong(_) => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "the wait for a worker would be too long; try again later")
+        }
+        Failure::NoWorker => text(StatusCode::SERVICE_UNAVAILABLE, "no worker is there; try again later"),
+        Failure::WorkerDied => text(
+            StatusCode::BAD_GATEWAY,
+            "the worker died; whether the request was carried out is unknown, so it was not tried again",
+        ),
         Failure::BrokerDown => text(StatusCode::SERVICE_UNAVAILABLE, "the queue cannot be reached; try again"),
         Failure::BrokerRefused(_) => text(StatusCode::SERVICE_UNAVAILABLE, "the queue takes nothing now; try again"),
         Failure::Deadline => text(StatusCode::GATEWAY_TIMEOUT, "no answer came in time"),

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
@@ -14,28 +13,17 @@ use tempest_protocol::Keys;
 
 use crate::config::{Route, RouteKind, Segment};
 use crate::error::Failure;
-use crate::queue::QueueState;
+use crate::queue::{Lane, QueueState};
 
 /// The routes of one reactor, with their queues.
 pub struct Router {
-    routes: Vec<(Route, Option<QueueRoute>)>,
-}
-
-/// What a route to a queue says.
-#[derive(Clone)]
-pub struct QueueRoute {
-    /// The queue.
-    pub queue: Rc<QueueState>,
-    /// Until the first message of the answer.
-    pub timeout: Duration,
-    /// Largest body in bytes.
-    pub body_limit: usize,
+    routes: Vec<(Route, Option<Rc<Lane>>)>,
 }
 
 /// What is to be done with a request.
 pub enum Target<'r> {
     /// A worker answers.
-    Queue(&'r QueueRoute),
+    Queue(&'r Rc<Lane>),
     /// A stream of this channel, still percent-encoded.
     Subscribe {
         /// As in the path.
@@ -51,20 +39,22 @@ pub enum Target<'r> {
 }
 
 impl Router {
-    /// Takes the routes in their order; each queue exists once however many routes lead to it.
-    pub fn new(routes: &[Route], keys: &Keys) -> (Self, Vec<Rc<QueueState>>) {
+    /// Takes the routes in their order; each queue exists once however many routes lead to it. `depth_limit` is for
+    /// routes that say nothing of their queue's depth.
+    pub fn new(routes: &[Route], keys: &Keys, depth_limit: u64) -> (Self, Vec<Rc<QueueState>>) {
         let mut queues: HashMap<String, Rc<QueueState>> = HashMap::new();
         let routes = routes.iter().map(|route| {
-            let queue = match &route.kind {
-                RouteKind::Queue { queue, timeout, body_limit } => {
+            let lane = match &route.kind {
+                RouteKind::Queue(route) => {
+                    let name = &route.queue;
                     let state = queues
-                        .entry(queue.to_string())
-                        .or_insert_with(|| QueueState::new(queue.clone(), keys.queue(queue.as_str())));
-                    Some(QueueRoute { queue: Rc::clone(state), timeout: *timeout, body_limit: *body_limit })
+                        .entry(name.to_string())
+                        .or_insert_with(|| QueueState::new(name.clone(), keys.of_queue(name.as_str())));
+                    Some(Lane::new(Rc::clone(state), route.clone(), depth_limit))
                 }
                 RouteKind::Subscribe | RouteKind::Files { .. } => None,
             };
-            (route.clone(), queue)
+            (route.clone(), lane)
         });
         let routes = routes.collect();
         (Self { routes }, queues.into_values().collect())
@@ -73,7 +63,7 @@ impl Router {
     /// Finds the route of a request.
     pub fn find<'r>(&'r self, method: &Method, host: Option<&str>, path: &str) -> Result<Target<'r>, Failure> {
         let mut allowed: Vec<Method> = Vec::new();
-        for (route, queue) in &self.routes {
+        for (route, lane) in &self.routes {
             if !host_matches(route.host.as_deref(), host) {
                 continue;
             }
@@ -83,8 +73,8 @@ impl Router {
                     allowed.extend(methods.iter().filter(|m| !allowed.contains(m)).cloned().collect::<Vec<_>>());
                 }
                 _ => {
-                    return Ok(match (&route.kind, queue) {
-                        (RouteKind::Queue { .. }, Some(queue)) => Target::Queue(queue),
+                    return Ok(match (&route.kind, lane) {
+                        (RouteKind::Queue(_), Some(lane)) => Target::Queue(lane),
                         (RouteKind::Files { dir }, _) => Target::Files { dir, rest: rest.to_owned() },
                         _ => Target::Subscribe { channel: rest.to_owned() },
                     });

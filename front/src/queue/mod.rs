@@ -5,8 +5,13 @@
 //! [`Inbox`]) nor how commands reach Redis.
 
 mod inbox;
+mod keeper;
+mod lane;
 mod pending;
+mod rate;
+mod retry;
 mod submit;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -16,78 +21,29 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tempest_protocol::{Answer, Decoded, Reason, Rejected, decode_answer, rewrite_job};
+use tempest_protocol::{Answer, Death, Decoded, Reason, Rejected, decode_answer};
 use tokio::sync::Notify;
 
-use crate::broker::{Broker, NotTaken, Pushed};
-use crate::config::Limits;
+use crate::broker::{Broker, NotTaken, Pushed, Withdraw};
+use crate::config::{ClientGone, Limits, Priority};
 use crate::error::Failure;
 use crate::ident::ReactorId;
 use crate::telemetry::{AnswerOutcome, Metrics, Problem, Problems, Refusal};
 
 pub use inbox::{Head, Inbox, Part};
+pub use keeper::Keeper;
+pub use lane::{Lane, QueueState};
 pub use pending::is_hop_by_hop;
 use pending::{Bounds, Pending, Sent, Taken};
+use retry::{Left, Verdict, after_death};
 pub use submit::{Request, Ticket};
 
 /// How precisely deadlines are kept.
 const TICK: Duration = Duration::from_millis(20);
-/// A request that is safe to run twice is pushed at most this often.
-const MAX_ATTEMPTS: u32 = 3;
 /// An expired job is looked for from the head of its list, where it usually is, up to this depth.
 const EXPIRED_DEPTH: u64 = 10_000;
-/// After a queue was found full, requests for it are refused this long without asking Redis.
-const FULL_PAUSE: Duration = Duration::from_millis(100);
-/// Bounds of `Retry-After`, in seconds.
-const RETRY_AFTER: (f64, f64) = (1.0, 60.0);
-
-/// One queue as this reactor sees it.
-pub struct QueueState {
-    /// Its name.
-    pub name: tempest_protocol::QueueName,
-    /// Its list in Redis.
-    pub key: String,
-    answered: Cell<u64>,
-    /// As the last push found it.
-    depth: Cell<u64>,
-    full_until: Cell<Option<Instant>>,
-    /// Answers per second, a moving average.
-    rate: Cell<f64>,
-}
-
-impl QueueState {
-    /// A queue with the list `key`.
-    pub fn new(name: tempest_protocol::QueueName, key: String) -> Rc<Self> {
-        Rc::new(Self {
-            name,
-            key,
-            answered: Cell::new(0),
-            depth: Cell::new(0),
-            full_until: Cell::new(None),
-            rate: Cell::new(0.0),
-        })
-    }
-
-    /// To be called once a second.
-    fn measure(&self) {
-        let fresh = self.answered.replace(0) as f64;
-        self.rate.set(self.rate.get() * 0.7 + fresh * 0.3);
-    }
-
-    /// True for a moment after the queue was found full: then nothing is pushed to find out again.
-    fn is_full(&self) -> bool {
-        let full = self.full_until.get().is_some_and(|until| Instant::now() < until);
-        if !full {
-            self.full_until.set(None);
-        }
-        full
-    }
-
-    fn retry_after(&self) -> Duration {
-        let seconds = self.depth.get() as f64 / self.rate.get().max(0.01);
-        Duration::from_secs_f64(seconds.clamp(RETRY_AFTER.0, RETRY_AFTER.1).ceil())
-    }
-}
+/// A worker that runs a job past its deadline is told so for this long.
+const TELL_LATE: Duration = Duration::from_secs(60);
 
 /// Hashes serial numbers, which are ours and count upwards: nobody can choose them, so they need no defence against
 /// chosen collisions. Multiplied so that neighbours differ in the top bits, too, which the table tells entries by
@@ -109,6 +65,15 @@ impl Hasher for BySerial {
     }
 }
 
+/// Why nobody wants a job any more.
+#[derive(Clone, Copy)]
+enum Withdrawal {
+    /// Its client left.
+    Left,
+    /// Its time is over.
+    Late,
+}
+
 /// The table of one reactor's waiting requests.
 pub struct Dispatch {
     broker: Rc<Broker>,
@@ -124,7 +89,6 @@ pub struct Dispatch {
     scratch: Cell<Vec<u8>>,
     /// Wakes the clock when the table stops being empty.
     busy: Notify,
-    slow_tick: Cell<u32>,
 }
 
 impl Dispatch {
@@ -149,13 +113,27 @@ impl Dispatch {
             serial: Cell::new(0),
             scratch: Cell::default(),
             busy: Notify::new(),
-            slow_tick: Cell::new(0),
         })
     }
 
-    /// Takes part in the measuring of service rates.
+    /// A queue that is to be looked after.
     pub fn add_queue(&self, queue: Rc<QueueState>) {
         self.queues.borrow_mut().push(queue);
+    }
+
+    /// Notes one that waits; true: it is the only one.
+    fn enter(&self, serial: u64, pending: Pending) -> bool {
+        pending.lane.queue.waits(true);
+        let mut table = self.pending.borrow_mut();
+        table.insert(serial, pending);
+        table.len() == 1
+    }
+
+    /// Takes out one that waits no more.
+    fn remove(&self, serial: u64) -> Option<Pending> {
+        let pending = self.pending.borrow_mut().remove(&serial)?;
+        pending.lane.queue.waits(false);
+        Some(pending)
     }
 
     /// Requests that wait.
@@ -183,50 +161,64 @@ impl Dispatch {
         for serial in expired {
             self.expire(serial);
         }
-        let ticks = self.slow_tick.get() + 1;
-        self.slow_tick.set(ticks % 50);
-        if ticks == 50 {
-            self.queues.borrow().iter().for_each(|queue| queue.measure());
-        }
     }
 
     fn expire(&self, serial: u64) {
-        let Some(pending) = self.pending.borrow_mut().remove(&serial) else { return };
+        let Some(pending) = self.remove(serial) else { return };
         self.metrics.timeouts.inc();
-        if !pending.begun() {
-            self.broker.withdraw(pending.queue.key.as_bytes(), &pending.job, EXPIRED_DEPTH, true);
-        }
+        self.withdraw(serial, &pending, Withdrawal::Late);
         pending.inbox.fail(match pending.sent {
-            Sent::Queued => Failure::Deadline,
-            // Redis has not said that it has the job, or an earlier attempt may have been seen.
-            Sent::Buffered | Sent::Unknown | Sent::Again => Failure::DeadlineUnknown,
+            Sent::Unknown | Sent::Again => Failure::DeadlineUnknown,
+            Sent::Buffered | Sent::Queued => Failure::Deadline,
         });
     }
 
     /// The client left: nobody waits for this request any more.
     fn leave(&self, serial: u64) {
-        let Some(pending) = self.pending.borrow_mut().remove(&serial) else { return };
+        let Some(pending) = self.remove(serial) else { return };
         self.metrics.clients_gone.inc();
-        if !pending.begun() {
-            let depth = self.limits.withdraw_depth;
-            self.broker.withdraw(pending.queue.key.as_bytes(), &pending.job, depth, false);
+        self.withdraw(serial, &pending, Withdrawal::Left);
+    }
+
+    /// Takes the job out of its list, or notes that it is not to be started, and that whoever runs it may stop.
+    fn withdraw(&self, serial: u64, pending: &Pending, why: Withdrawal) {
+        let cancels = pending.lane.route.client_gone == ClientGone::Cancel;
+        if pending.begun() && !cancels {
+            return;
         }
+        let now = self.broker.now_ms();
+        let left = pending.deadline.saturating_duration_since(Instant::now());
+        let (depth, from_head, until) = match why {
+            Withdrawal::Late => (EXPIRED_DEPTH, true, TELL_LATE),
+            Withdrawal::Left => (self.limits.withdraw_depth, false, left),
+        };
+        let queue = &pending.lane.queue;
+        self.broker.withdraw(&Withdraw {
+            lists: [&queue.lists[0], &queue.lists[1], &queue.lists[2]],
+            withdrawn: &queue.withdrawn,
+            job: &pending.job,
+            id: self.reactor.request(serial).as_str(),
+            until: if cancels { now + until.as_millis() as u64 } else { 0 },
+            // A job whose answer has begun is in no list.
+            depth: if pending.begun() { 0 } else { depth },
+            from_head,
+            now,
+            noted: self.limits.withdrawn,
+        });
     }
 
     /// Fails everything that waits; for the end of a drain.
     pub fn fail_all(&self, failure: &Failure) {
-        let all: Vec<Pending> = self.pending.borrow_mut().drain().map(|(_, pending)| pending).collect();
-        for pending in all {
-            if !pending.begun() {
-                self.broker.withdraw(pending.queue.key.as_bytes(), &pending.job, EXPIRED_DEPTH, true);
-            }
+        let all: Vec<u64> = self.pending.borrow().keys().copied().collect();
+        for serial in all {
+            let Some(pending) = self.remove(serial) else { continue };
+            self.withdraw(serial, &pending, Withdrawal::Late);
             pending.inbox.fail(failure.clone());
         }
     }
 
     fn fail(&self, serial: u64, failure: Failure) {
-        let pending = self.pending.borrow_mut().remove(&serial);
-        if let Some(pending) = pending {
+        if let Some(pending) = self.remove(serial) {
             pending.inbox.fail(failure);
         }
     }
@@ -241,7 +233,7 @@ impl Dispatch {
                 Pushed::Refused(why) => self.refused(serial, why),
                 Pushed::Unwritten => self.push_again(serial, false),
                 Pushed::Unknown => self.unknown(serial),
-                Pushed::TakenBack(true) => self.queue_full(serial),
+                Pushed::TakenBack(true) => self.taken_back(serial),
                 // A worker has it: the request waits for its answer like any other.
                 Pushed::TakenBack(false) => {}
             }
@@ -253,19 +245,35 @@ impl Dispatch {
         let mut table = self.pending.borrow_mut();
         let Some(pending) = table.get_mut(&serial) else { return };
         pending.sent = Sent::Queued;
-        pending.queue.depth.set(depth);
+        pending.lane.queue.note_depth(depth, Instant::now());
         // Refused only once it is certain that no worker has it.
-        if depth > self.limits.queue_depth && !pending.begun() {
-            self.broker.take_back(pending.queue.key.as_bytes(), &pending.job, serial);
+        let over = depth > pending.lane.depth_limit && pending.attempt == 1 && !pending.begun();
+        drop(table);
+        if over {
+            self.take_back(serial);
         }
     }
 
-    fn queue_full(&self, serial: u64) {
-        let queue = self.pending.borrow().get(&serial).map(|pending| Rc::clone(&pending.queue));
-        let Some(queue) = queue else { return };
-        queue.full_until.set(Some(Instant::now() + FULL_PAUSE));
-        self.metrics.refused.inc(Refusal::QueueFull);
-        self.fail(serial, Failure::QueueFull(queue.retry_after()));
+    /// Asks for the job back; [`Dispatch::taken_back`] hears whether nobody had it.
+    fn take_back(&self, serial: u64) {
+        let table = self.pending.borrow();
+        let Some(pending) = table.get(&serial).filter(|pending| !pending.begun()) else { return };
+        let Lane { queue, route, .. } = &*pending.lane;
+        let lists = if route.priority == Priority::Normal { &queue.lists[..1] } else { &queue.lists[..] };
+        self.broker.take_back(lists, &pending.job, serial);
+    }
+
+    fn taken_back(&self, serial: u64) {
+        let Some(pending) = self.remove(serial) else { return };
+        let (queue, now) = (&pending.lane.queue, Instant::now());
+        pending.inbox.fail(if pending.untaken {
+            self.metrics.refused.inc(Refusal::NoWorker);
+            Failure::NoWorker
+        } else {
+            queue.found_full(now);
+            self.metrics.refused.inc(Refusal::QueueFull);
+            Failure::QueueFull(queue.retry_after(now))
+        });
     }
 
     fn refused(&self, serial: u64, why: String) {
@@ -279,7 +287,7 @@ impl Dispatch {
         let again = match self.pending.borrow_mut().get_mut(&serial) {
             Some(pending) if !pending.begun() => {
                 pending.sent = Sent::Unknown;
-                pending.idempotent && pending.attempt < MAX_ATTEMPTS
+                pending.repeatable && pending.attempt < self.limits.attempts
             }
             _ => false,
         };
@@ -294,11 +302,10 @@ impl Dispatch {
             let mut table = self.pending.borrow_mut();
             let Some(pending) = table.get_mut(&serial) else { return };
             if new_attempt {
-                pending.attempt += 1;
-                let left = pending.deadline.saturating_duration_since(Instant::now());
-                pending.job = rewrite_job(&pending.job, pending.attempt, left.as_millis() as u64).into();
+                self.metrics.retried.inc();
+                pending.renew(Instant::now());
             }
-            let taken = self.broker.push(pending.queue.key.as_bytes(), &pending.job, serial);
+            let taken = self.push(pending, serial);
             pending.sent = if taken.is_ok() { Sent::Buffered } else { Sent::Again };
             // A first attempt that never left is refused at once. Where an earlier one may have been seen a refusal
             // would be a lie: it waits for Redis, within the deadline.
@@ -306,6 +313,15 @@ impl Dispatch {
         };
         if let Some(why) = refused {
             self.fail(serial, self.not_taken(why));
+        }
+    }
+
+    fn push(&self, pending: &Pending, serial: u64) -> Result<(), NotTaken> {
+        let Lane { queue, route, .. } = &*pending.lane;
+        match route.priority {
+            Priority::Normal => self.broker.push(queue.keys.normal().as_bytes(), &pending.job, serial),
+            Priority::High => self.broker.push_class(&queue.lists, "high", &pending.job, serial),
+            Priority::Low => self.broker.push_class(&queue.lists, "low", &pending.job, serial),
         }
     }
 
@@ -324,7 +340,7 @@ impl Dispatch {
             let open = table.iter_mut().filter(|(_, p)| !p.begun());
             open.filter_map(|(serial, p)| match p.sent {
                 Sent::Again => Some((*serial, false)),
-                Sent::Queued | Sent::Unknown if forgot && p.idempotent && p.attempt < MAX_ATTEMPTS => {
+                Sent::Queued | Sent::Unknown if forgot && p.repeatable && p.attempt < self.limits.attempts => {
                     Some((*serial, true))
                 }
                 Sent::Queued if forgot => {
@@ -347,6 +363,7 @@ impl Dispatch {
         for message in messages {
             match decode_answer(message, self.limits.answer_bytes, false) {
                 Decoded::Answer(answer) => self.answer(message, &answer),
+                Decoded::Died(death) => self.died(&death),
                 Decoded::Ignored { .. } => self.metrics.answers.inc(AnswerOutcome::Ignored),
                 Decoded::Rejected(rejected) => self.rejected(message, &rejected),
             }
@@ -361,10 +378,12 @@ impl Dispatch {
             let pending = table.get_mut(&serial)?;
             let first = answer.n == 0;
             let taken = pending.take(message, answer, bounds);
+            let queue = &pending.lane.queue;
             if first && matches!(taken, Taken::More | Taken::Complete) {
-                pending.queue.answered.set(pending.queue.answered.get() + 1);
+                queue.was_answered(Instant::now());
             }
             if taken == Taken::Complete {
+                queue.waits(false);
                 table.remove(&serial);
             }
             Some((serial, taken))
@@ -408,14 +427,37 @@ impl Dispatch {
     fn overflow(&self, serial: u64) {
         self.metrics.answers.inc(AnswerOutcome::Malformed);
         self.note("answer-overflow", serial, "more of the answer waited than limits.answer_buffer or answer_reorder");
-        let pending = self.pending.borrow_mut().remove(&serial);
-        if let Some(pending) = pending {
+        if let Some(pending) = self.remove(serial) {
             pending.inbox.cut(Failure::Malformed(Reason::TooLarge));
         }
     }
 
+    // ---- deaths --------------------------------------------------------------------------------------------
+
+    /// A worker is dead that had claimed a job. Told twice it does no harm: by then the attempt is another.
+    fn died(&self, death: &Death) {
+        let Some(serial) = self.reactor.serial(&death.id) else { return };
+        let left = match self.pending.borrow().get(&serial) {
+            Some(pending) if pending.attempt == death.attempt => Left {
+                repeatable: pending.repeatable,
+                attempt: pending.attempt,
+                attempts: self.limits.attempts,
+                begun: pending.begun(),
+            },
+            // It was answered before the end, or another worker has it by now.
+            _ => return self.metrics.answers.inc(AnswerOutcome::Late),
+        };
+        self.metrics.deaths.inc();
+        let words = if death.certain { "died" } else { "fell silent" };
+        self.note("worker-died", serial, &format!("worker {} {words}, attempt {}", death.worker, death.attempt));
+        match after_death(left, death) {
+            Verdict::Again => self.push_again(serial, true),
+            Verdict::Fail | Verdict::Cut => self.fail(serial, Failure::WorkerDied),
+        }
+    }
+
     fn note(&self, what: &'static str, serial: u64, detail: &str) {
-        let queue = self.pending.borrow().get(&serial).map(|p| p.queue.name.to_string()).unwrap_or_default();
+        let queue = self.pending.borrow().get(&serial).map(|p| p.lane.queue.name.to_string()).unwrap_or_default();
         let request = self.reactor.request(serial);
         tracing::warn!(what, %queue, %request, "{detail}");
         let (request, detail) = (request.to_string(), detail.to_owned());

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use tempest_protocol::{Answer, Headers, Reason};
+use tempest_protocol::{Answer, Headers, Reason, rewrite_job};
 
-use super::QueueState;
 use super::inbox::{Head, Inbox, Part};
+use super::lane::Lane;
 
 /// What the front knows of a request's job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,12 +30,14 @@ pub(super) enum Sent {
 
 /// A request that waits.
 pub(super) struct Pending {
-    pub(super) queue: Rc<QueueState>,
+    pub(super) lane: Rc<Lane>,
     pub(super) job: Bytes,
     pub(super) attempt: u32,
     pub(super) sent: Sent,
-    /// Safe to run twice (RFC 9110, section 9.2.2).
-    pub(super) idempotent: bool,
+    /// It may be given to a second worker.
+    pub(super) repeatable: bool,
+    /// It was pushed although no worker is known, and is to be refused if none takes it.
+    pub(super) untaken: bool,
     /// The client asked for the head alone.
     pub(super) head_only: bool,
     /// When it fails if nothing comes.
@@ -80,15 +82,17 @@ pub(super) enum Taken {
 }
 
 impl Pending {
-    pub(super) fn new(queue: Rc<QueueState>, job: Bytes, timeout: Duration, inbox: Rc<Inbox>) -> Self {
+    pub(super) fn new(lane: Rc<Lane>, job: Bytes, inbox: Rc<Inbox>, now: Instant) -> Self {
+        let timeout = lane.route.timeout;
         Self {
-            queue,
+            lane,
             job,
             attempt: 1,
             sent: Sent::Buffered,
-            idempotent: false,
+            repeatable: false,
+            untaken: false,
             head_only: false,
-            deadline: Instant::now() + timeout,
+            deadline: now + timeout,
             timeout,
             inbox,
             next: 0,
@@ -100,6 +104,15 @@ impl Pending {
     /// True once a byte may have gone to the client; from then on no other attempt may answer.
     pub(super) fn begun(&self) -> bool {
         self.next > 0
+    }
+
+    /// Makes it the next attempt: what came of the one before and could not be delivered yet is dropped.
+    pub(super) fn renew(&mut self, now: Instant) {
+        self.attempt += 1;
+        let left = self.deadline.saturating_duration_since(now);
+        self.job = rewrite_job(&self.job, self.attempt, left.as_millis() as u64).into();
+        self.early.clear();
+        self.early_bytes = 0;
     }
 
     /// Puts one message in its place.

@@ -3,15 +3,20 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use redis_protocol::resp2::types::BytesFrame;
 use tempest_protocol::{JobHead, JobWriter};
 
+use super::Dispatch;
 use super::inbox::{Head, Inbox, Part};
+use super::lane::{Closed, Lane, QueueState};
 use super::pending::{Pending, connection_names, is_hop_by_hop};
-use super::{Dispatch, QueueState};
+use super::retry::is_repeatable;
+use crate::broker::Command;
+use crate::config::WhenNoWorker;
 use crate::error::Failure;
 use crate::ident::RequestId;
 use crate::telemetry::Refusal;
@@ -24,8 +29,8 @@ const SCRATCH_BYTES: usize = 16 * 1024;
 
 /// A request on its way to a queue.
 pub struct Request<'a> {
-    /// Where it goes.
-    pub queue: &'a Rc<QueueState>,
+    /// Where it goes, and what holds there.
+    pub lane: &'a Rc<Lane>,
     /// Its method.
     pub method: &'a Method,
     /// Path and query as sent.
@@ -42,8 +47,6 @@ pub struct Request<'a> {
     pub headers: &'a HeaderMap,
     /// Its whole body.
     pub body: &'a [u8],
-    /// Until the first message of the answer.
-    pub timeout: Duration,
 }
 
 /// One waiting request. Dropping it before the answer is complete means that the client left.
@@ -60,26 +63,51 @@ impl Dispatch {
             self.metrics.refused.inc(Refusal::TooManyPending);
             return Err(Failure::Overload("too many requests are waiting"));
         }
-        if request.queue.is_full() {
-            self.metrics.refused.inc(Refusal::QueueFull);
-            return Err(Failure::QueueFull(request.queue.retry_after()));
+        let now = Instant::now();
+        if let Some(closed) = request.lane.closed(now) {
+            return Err(self.closed(closed));
         }
         let serial = id.serial();
-        let job = self.encode(request, id.as_str());
         let inbox = Inbox::new();
-        let mut pending = Pending::new(Rc::clone(request.queue), job, request.timeout, Rc::clone(&inbox));
-        pending.idempotent = request.method.is_idempotent() && *request.method != Method::TRACE;
+        let mut pending =
+            Pending::new(Rc::clone(request.lane), self.encode(request, id.as_str()), Rc::clone(&inbox), now);
+        let Lane { queue, route, .. } = &**request.lane;
+        pending.repeatable = is_repeatable(route.retry, request.method, request.headers);
         pending.head_only = *request.method == Method::HEAD;
-        self.broker.push(request.queue.key.as_bytes(), &pending.job, serial).map_err(|why| self.not_taken(why))?;
-        let was_empty = {
-            let mut table = self.pending.borrow_mut();
-            table.insert(serial, pending);
-            table.len() == 1
-        };
+        pending.untaken = route.when_no_worker == WhenNoWorker::Fail && !queue.has_worker(now);
+        self.push(&pending, serial).map_err(|why| self.not_taken(why))?;
+        if pending.untaken {
+            self.look_whether_taken(serial, queue);
+        }
+        let was_empty = self.enter(serial, pending);
         if was_empty {
             self.busy.notify_one();
         }
         Ok(Ticket { dispatch: Rc::clone(self), serial, inbox })
+    }
+
+    fn closed(&self, closed: Closed) -> Failure {
+        match closed {
+            Closed::Full(again) => {
+                self.metrics.refused.inc(Refusal::QueueFull);
+                Failure::QueueFull(again)
+            }
+            Closed::TooLong(again) => {
+                self.metrics.refused.inc(Refusal::TooLong);
+                Failure::TooLong(again)
+            }
+        }
+    }
+
+    /// Asks, right behind the push, whether the job still lies there: a worker that waited has taken it by then.
+    fn look_whether_taken(self: &Rc<Self>, serial: u64, queue: &Rc<QueueState>) {
+        let length = self.broker.call(Command::new(&[b"LLEN", queue.keys.normal().as_bytes()]));
+        let dispatch = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            if let Ok(BytesFrame::Integer(1..)) = length.await {
+                dispatch.take_back(serial);
+            }
+        });
     }
 
     /// A fresh request id.
@@ -91,7 +119,7 @@ impl Dispatch {
 
     fn encode(&self, request: &Request<'_>, id: &str) -> Bytes {
         let now = self.broker.now_ms();
-        let timeout_ms = request.timeout.as_millis() as u64;
+        let timeout_ms = request.lane.route.timeout.as_millis() as u64;
         let path = request.uri.path();
         let room = HEAD_ROOM + path.len() + request.headers.len() * 48 + request.body.len();
         let mut scratch = self.scratch.take();
@@ -107,7 +135,7 @@ impl Dispatch {
             deadline: now + timeout_ms,
             timeout_ms,
             reply_to: &self.reply_to,
-            queue: request.queue.name.as_str(),
+            queue: request.lane.queue.name.as_str(),
             method: request.method.as_str(),
             path,
             query: request.uri.query(),

@@ -104,6 +104,10 @@ label! {
     Refusal: "reason" {
         /// The queue was over its limit.
         QueueFull => "queue_full",
+        /// The job would have waited for a worker for too long.
+        TooLong => "too_long",
+        /// The queue had no worker.
+        NoWorker => "no_worker",
         /// Redis could not be reached, or was stalled.
         RedisDown => "redis_down",
         /// Too many requests waited for answers.
@@ -146,6 +150,12 @@ metrics! {
     clients_gone: Counter => "tempest_clients_gone_total",
     /// Jobs taken out of their queue because nobody waited any more.
     withdrawn: Counter => "tempest_jobs_withdrawn_total",
+    /// Requests given to another worker, or to the queue, a second time.
+    retried: Counter => "tempest_requests_retried_total",
+    /// Requests whose worker died, or fell silent, before the end of the answer.
+    deaths: Counter => "tempest_requests_orphaned_total",
+    /// Workers found dead, or silent, by this front.
+    reaped: Counter => "tempest_workers_reaped_total",
     /// Requests refused, by reason.
     refused: ReasonCounter<Refusal> => "tempest_requests_refused_total",
     /// Connections to Redis made again after a loss.

@@ -49,7 +49,8 @@ local crashes = {}
 if redis.call('EXISTS', KEYS[8]) == 1 then
   for at, job in ipairs(jobs) do crashes[at] = tonumber(redis.call('HGET', KEYS[8], id_of(job)) or 0) end
 end
-redis.call('HINCRBY', KEYS[9], 'taken', taken)
+-- The first to count sees to the key's end; fronts put it off.
+if redis.call('HINCRBY', KEYS[9], 'taken', taken) == taken then redis.call('PEXPIRE', KEYS[9], 86400000) end
 if #jobs > 0 then
   local fields = { 'started', first + math.min(marks, #jobs) - 1 }
   if marks < 1 then fields = {} end

@@ -13,7 +13,8 @@ mod scan;
 pub mod scripts;
 
 pub use answer::{
-    Answer, AnswerHead, Decoded, Headers, Reason, Rejected, decode_answer, encode_answer, is_field_value, is_token,
+    Answer, AnswerHead, Death, Decoded, Headers, Reason, Rejected, decode_answer, encode_answer, is_field_value,
+    is_token,
 };
 pub use event::{Event, Payload, decode_payload, encode_payload, frame_sse};
 pub use job::{Job, JobError, JobFields, JobHead, JobText, JobWriter, decode_job, rewrite_job};

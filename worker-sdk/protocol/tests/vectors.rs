@@ -10,7 +10,8 @@ use std::path::Path;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tempest_protocol::{
-    Answer, Decoded, Job, JobError, MAX_ANSWER_BYTES, Payload, decode_answer, decode_job, decode_payload, frame_sse,
+    Answer, Death, Decoded, Job, JobError, MAX_ANSWER_BYTES, Payload, decode_answer, decode_job, decode_payload,
+    frame_sse,
 };
 
 type Object = Map<String, Value>;
@@ -103,6 +104,9 @@ fn answer_outcome(vector: &Vector) -> Value {
     });
     match decode_answer(&vector.bytes, limit, false) {
         Decoded::Answer(answer) => json!({"accept": answer_fields(&answer, &vector.members["outcome"])}),
+        Decoded::Died(Death { id, attempt, started, certain, worker }) => {
+            json!({"died": {"id": id, "attempt": attempt, "started": started, "certain": certain, "worker": worker}})
+        }
         Decoded::Ignored { kind, .. } => json!({"ignore": kind}),
         Decoded::Rejected(rejected) => json!({"reject": rejected.reason.code(), "id": rejected.id}),
     }

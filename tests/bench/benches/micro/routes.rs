@@ -1,11 +1,10 @@
 //! Finding the route of a request: the last of many, which is the longest way.
 
 use std::hint::black_box;
-use std::time::Duration;
 
 use criterion::Criterion;
 use http::Method;
-use tempest::config::{Route, RouteKind};
+use tempest::config::{QueueRoute, Route, RouteKind};
 use tempest::http::{Router, Target};
 use tempest_protocol::{Keys, QueueName};
 
@@ -25,6 +24,6 @@ pub(super) fn all(criterion: &mut Criterion) {
 
 fn route(pattern: &str) -> Route {
     let queue = QueueName::new("web").expect("it is a name");
-    let kind = RouteKind::Queue { queue, timeout: Duration::from_secs(30), body_limit: 1024 * 1024 };
+    let kind = RouteKind::Queue(QueueRoute::new(queue));
     Route { path: pattern.parse().expect("it is a pattern"), methods: None, host: None, kind }
 }

@@ -15,7 +15,11 @@ pub(super) fn careful(message: &Bytes) -> Decoded<'static> {
     let id = careful_id(&object);
     // A kind says what the rest means, the id included: a `ping` belongs to no request.
     if let Some(Value::String(kind)) = field(&object, "kind") {
-        return Decoded::Ignored { id: id.ok(), kind: kind.clone() };
+        let (id, kind) = (id.ok(), kind.clone());
+        if let (true, Ok(death)) = (kind == "died", serde_json::from_value(Value::Object(object))) {
+            return Decoded::Died(death);
+        }
+        return Decoded::Ignored { id, kind };
     }
     let id = match id {
         Ok(id) => id,

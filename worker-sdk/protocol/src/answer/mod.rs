@@ -51,6 +51,8 @@ pub struct Answer<'a> {
 pub enum Decoded<'a> {
     /// An answer.
     Answer(Answer<'a>),
+    /// The worker that had claimed the job is dead.
+    Died(Death),
     /// A kind of message that this version reserves or does not know; to be counted and dropped.
     Ignored {
         /// Its id, where it has one.
@@ -60,6 +62,21 @@ pub enum Decoded<'a> {
     },
     /// Malformed.
     Rejected(Rejected),
+}
+
+/// The end of a worker, told to a front that waits for one of its jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Death {
+    /// The request.
+    pub id: String,
+    /// The attempt that the worker had.
+    pub attempt: u32,
+    /// The job may have been started.
+    pub started: bool,
+    /// The worker is dead for certain, and not merely silent.
+    pub certain: bool,
+    /// The worker's id.
+    pub worker: String,
 }
 
 /// A malformed message.
