@@ -213,6 +213,15 @@ impl Event {
         }
     }
 
+    /// The process that it speaks of.
+    pub fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Up { pid, .. } | Self::Start { pid, .. } | Self::End { pid, .. } => Some(*pid),
+            Self::Kill { pid, .. } | Self::Stop { pid, .. } | Self::Cont { pid } => Some(*pid),
+            _ => None,
+        }
+    }
+
     /// The name of what the monkey has done, empty where it has put back something; None: it is no line of the monkey's.
     pub fn deed(&self) -> Option<String> {
         Some(match self {

@@ -86,6 +86,12 @@ fn folder() -> PathBuf {
     target_folder().join("mutants")
 }
 
+/// The profile that this program was built with; mutants get the same.
+fn profile() -> &'static str {
+    let own = std::env::current_exe().expect("a program knows its path");
+    if own.parent().is_some_and(|folder| folder.ends_with("release")) { "release" } else { "debug" }
+}
+
 impl Mutant {
     fn survives(&self, seed: Option<u64>) -> Result<bool, String> {
         let tree = folder().join("tree");
@@ -100,7 +106,7 @@ impl Mutant {
     }
 
     fn play(&self, seed: Option<u64>) -> Result<bool, String> {
-        let built = folder().join("target/release");
+        let built = folder().join("target").join(profile());
         let mut run = Command::new(built.join("chaos"));
         run.args(&self.run).arg("--out").arg(folder().join("reports").join(&self.name));
         if let Some(seed) = seed {
@@ -124,8 +130,11 @@ fn done(command: &mut Command, otherwise: &str) -> Result<(), String> {
 
 fn build(tree: &Path) -> Result<(), String> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--release", "-p", "tempest", "-p", "tempest-chaos", "--target-dir"]);
+    cargo.args(["build", "--quiet", "-p", "tempest", "-p", "tempest-chaos", "--bins", "--target-dir"]);
     cargo.arg(folder().join("target")).current_dir(tree);
+    if profile() == "release" {
+        cargo.arg("--release");
+    }
     done(&mut cargo, "a mutant must be code that can be built")
 }
 

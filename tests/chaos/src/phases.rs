@@ -64,7 +64,7 @@ pub(crate) const PHASES: [Phase; 10] = [
         name: "workers",
         what: "workers are killed, and a supervisor now and then",
         seconds: 12,
-        deeds: &[(Deed::KillWorker, 400), (Deed::KillSupervisor, 6_000)],
+        deeds: &[(Deed::KillWorker, 500), (Deed::KillSupervisor, 6_000)],
         short: true,
     },
     Phase {

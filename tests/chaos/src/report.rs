@@ -119,9 +119,11 @@ fn table(out: &mut String, what: &str, rows: impl Iterator<Item = (String, Strin
 fn history(out: &mut String, id: &str, lines: &[Line]) {
     let own: Vec<&Line> = lines.iter().filter(|line| line.event.id() == Some(id)).collect();
     let (Some(&first), Some(&last)) = (own.first(), own.last()) else { return };
+    let pids: Vec<u32> = own.iter().filter_map(|line| line.event.pid()).collect();
+    // What happened to others says nothing.
+    let told = |line: &&Line| line.event.deed().is_some() && line.event.pid().is_none_or(|pid| pids.contains(&pid));
     let span = first.t.saturating_sub(1000 * MILLISECOND)..=last.t;
-    let mut shown: Vec<&Line> =
-        lines.iter().filter(|line| span.contains(&line.t)).filter(|line| line.event.deed().is_some()).collect();
+    let mut shown: Vec<&Line> = lines.iter().filter(|line| span.contains(&line.t)).filter(told).collect();
     shown.extend(own);
     shown.sort_by_key(|line| line.t);
     out.push_str("```\n");

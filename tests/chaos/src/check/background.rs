@@ -41,18 +41,20 @@ pub(super) fn check(book: &Book, findings: &mut Vec<Finding>, counts: &mut Count
 
 /// What is wrong with a second start.
 fn again(book: &Book, before: &Start, start: &Start, counts: &mut Counts) -> Option<String> {
-    if book.rolled_back(before.t, start.t) {
-        counts.add("started again because Redis forgot (everysec)");
-        return None;
-    }
+    let rolled_back = book.rolled_back(before.t, start.t);
     let until = before.end.map_or(start.t, |end| (end + UNACKNOWLEDGED).min(start.t));
     let died = book.trouble_of(before.pid, before.t, until).is_some();
+    // A script without an SDK cannot be told how many it has crashed.
+    let script = book.workers.get(&start.pid).is_some_and(|worker| worker.class.ends_with("script"));
+    let told = start.attempt > before.attempt || script;
+    if rolled_back && !told {
+        counts.add("started again because Redis forgot that they were (everysec)");
+        return None;
+    }
     if !died && !book.redis_troubled(before.t, until) {
         return Some(format!("run again by {}, and {} was well when it ended it", start.pid, before.pid));
     }
-    // A script without an SDK cannot be told how many it has crashed.
-    let script = book.workers.get(&start.pid).is_some_and(|worker| worker.class.ends_with("script"));
-    (start.attempt <= before.attempt && !script).then(|| format!("run again as attempt {}", start.attempt))
+    (!told).then(|| format!("run again as attempt {}", start.attempt))
 }
 
 /// How Redis kept it when it may have forgotten it.
