@@ -19,6 +19,8 @@ use crate::stage::{Stage, Victim};
 const LOOK: Duration = Duration::from_millis(5);
 /// How often ended workers are started again.
 const RESTART: Duration = Duration::from_millis(50);
+/// Workers killed together.
+const TOGETHER: usize = 3;
 /// How long Redis stays away, in milliseconds.
 const AWAY_MS: (u64, u64) = (100, 700);
 /// How long a stopped worker, or one that nothing reaches, stays so, in milliseconds. Longer than the 3.5 s within which
@@ -118,8 +120,9 @@ impl<'a> Monkey<'a> {
 
     fn act(&mut self, deed: Deed) {
         match deed {
-            Deed::KillWorker => self.kill_one(|stage| stage.victims()),
-            Deed::KillSupervisor => self.kill_one(Stage::supervisors),
+            Deed::KillWorker => self.kill(self.stage.victims(), 1),
+            Deed::KillWorkers => self.kill(self.stage.victims(), TOGETHER),
+            Deed::KillSupervisor => self.kill(self.stage.supervisors(), 1),
             Deed::StopWorker => self.stop_worker(),
             Deed::KillFront => self.kill_front(),
             Deed::CutClient => self.cut_client(),
@@ -139,11 +142,14 @@ impl<'a> Monkey<'a> {
         }
     }
 
-    fn kill_one(&mut self, among: impl Fn(&Stage) -> Vec<Victim>) {
-        let Some(victim) = self.chance.pick(&among(&self.stage)).cloned() else { return };
-        self.stopped.retain(|(pid, _)| *pid != victim.pid);
-        self.ledger.note(Event::Kill { pid: victim.pid, class: victim.class });
-        kill(victim.pid, Signal::KILL);
+    fn kill(&mut self, mut among: Vec<Victim>, count: usize) {
+        for _ in 0..count.min(among.len()) {
+            let at = self.chance.between(0, among.len() as u64) as usize;
+            let Victim { pid, class } = among.swap_remove(at);
+            self.stopped.retain(|(stopped, _)| *stopped != pid);
+            self.ledger.note(Event::Kill { pid, class });
+            kill(pid, Signal::KILL);
+        }
     }
 
     /// Half of the workers at most, so that somebody is left to work.

@@ -96,6 +96,7 @@ impl Mutant {
     fn survives(&self, seed: Option<u64>) -> Result<bool, String> {
         let tree = folder().join("tree");
         copy_tree(&tree)?;
+        seed_builds()?;
         let mut patch = Command::new("git");
         // Outside of any repository the patch is applied to the folder it is called in.
         patch.args(["apply", "--whitespace=nowarn"]).arg(&self.patch).current_dir(&tree);
@@ -136,6 +137,16 @@ fn build(tree: &Path) -> Result<(), String> {
         cargo.arg("--release");
     }
     done(&mut cargo, "a mutant must be code that can be built")
+}
+
+/// Begins with what has been built for the tree itself: of that, a copy in another folder needs the dependencies.
+fn seed_builds() -> Result<(), String> {
+    let (from, to) = (target_folder().join(profile()), folder().join("target"));
+    if to.join(profile()).exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(&to).map_err(|error| format!("{}: {error}", to.display()))?;
+    done(Command::new("cp").arg("-a").arg(from).arg(&to), "no room for another target folder")
 }
 
 /// Makes `tree` what the working tree is. A file that is the same already keeps its time, so that nothing is built for

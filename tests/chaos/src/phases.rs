@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(crate) enum Deed {
     /// SIGKILL to a worker.
     KillWorker,
+    /// SIGKILL to three workers at once.
+    KillWorkers,
     /// SIGKILL to a supervisor of workers.
     KillSupervisor,
     /// SIGSTOP to a worker, and SIGCONT 4 to 6 s later.
@@ -62,9 +64,9 @@ pub(crate) const PHASES: [Phase; 10] = [
     Phase { name: "calm", what: "nothing happens, so nothing may fail", seconds: 3, deeds: &[], short: true },
     Phase {
         name: "workers",
-        what: "workers are killed, and a supervisor now and then",
+        what: "workers are killed, several at once too, and a supervisor now and then",
         seconds: 12,
-        deeds: &[(Deed::KillWorker, 500), (Deed::KillSupervisor, 6_000)],
+        deeds: &[(Deed::KillWorker, 600), (Deed::KillWorkers, 2_500), (Deed::KillSupervisor, 6_000)],
         short: true,
     },
     Phase {
@@ -109,6 +111,7 @@ pub(crate) const PHASES: [Phase; 10] = [
         seconds: 30,
         deeds: &[
             (Deed::KillWorker, 1_000),
+            (Deed::KillWorkers, 8_000),
             (Deed::KillSupervisor, 15_000),
             (Deed::StopWorker, 5_000),
             (Deed::KillFront, 5_000),

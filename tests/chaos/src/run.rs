@@ -95,7 +95,8 @@ pub(crate) fn run(plan: &Plan) -> Result<bool, String> {
         what: worker(name),
         id: String::new(),
     }));
-    let (found, mut counts, detection) = check::check(&book);
+    let handed = state.stats.iter().find(|(name, _)| name == "handed").map(|(_, count)| *count);
+    let (found, mut counts, detection) = check::check(&book, handed);
     findings.extend(found);
     counts.others.insert("lines of the ledgers".into(), lines.len() as u64);
     let seconds = begin.elapsed().as_secs();

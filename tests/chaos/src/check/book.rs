@@ -169,6 +169,11 @@ impl Book {
         away.chain(self.disturbed.iter().copied()).any(|span| overlaps(span, SETTLE, from, to))
     }
 
+    /// True where Redis and all ways to it were well from beginning to end.
+    pub(super) fn redis_was_well(&self) -> bool {
+        self.away.is_empty() && self.disturbed.is_empty()
+    }
+
     /// True where this front was away.
     pub(super) fn front_down(&self, front: usize, from: u64, to: u64) -> bool {
         let its = self.fronts_down.iter().filter(|down| down.0 == front);

@@ -15,7 +15,7 @@ const ENOUGH: usize = 5;
 /// are 20 ms, 150 ms and 3500 ms; what is asserted leaves room for a machine that has other things to do, and for the
 /// next worker to begin.
 const CLASSES: [(&str, u64, u64); 3] =
-    [("supervised", 250, 2_000), ("unsupervised", 600, 3_000), ("stopped", 4_500, 8_000)];
+    [("supervised", 500, 2_500), ("unsupervised", 1_000, 3_000), ("stopped", 4_500, 8_000)];
 
 /// Milliseconds from death to the next attempt's start, by class, ascending.
 #[derive(Debug, Default, Serialize)]
@@ -41,6 +41,14 @@ impl Detection {
             };
             hold("median", 0.5, median);
             hold("longest", 1.0, longest);
+        }
+        // However busy the machine is, a parent knows before anybody else.
+        let median = |class: &str| self.quantile(class, 0.5).filter(|_| self.0[class].len() >= ENOUGH);
+        if let (Some(parent), Some(others)) = (median("supervised"), median("unsupervised"))
+            && parent > others
+        {
+            let what = format!("supervised: median {parent:.0} ms, and {others:.0} ms without a supervisor");
+            findings.push(Finding { rule: "D", what, id: String::new() });
         }
     }
 }

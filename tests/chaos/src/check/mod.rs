@@ -58,11 +58,12 @@ impl Counts {
     }
 }
 
-/// Checks all that was written down.
-pub(crate) fn check(book: &Book) -> (Vec<Finding>, Counts, Detection) {
+/// Checks all that was written down; `handed`: how many jobs the statistics of the queue say were given back to fronts.
+pub(crate) fn check(book: &Book, handed: Option<i64>) -> (Vec<Finding>, Counts, Detection) {
     let (mut findings, mut counts) = (Vec::new(), Counts::default());
     requests::check(book, &mut findings, &mut counts);
     background::check(book, &mut findings, &mut counts);
+    requests::check_handed(book, handed, &mut findings, &mut counts);
     let detection = detection::measure(book);
     detection.check(&mut findings);
     (findings, counts, detection)

@@ -61,6 +61,21 @@ pub(super) fn check(book: &Book, findings: &mut Vec<Finding>, counts: &mut Count
     }
 }
 
+/// Whatever is tried again or failed for a death was given back to its front before, and counted. Where Redis was not
+/// well there are other reasons, and the count may have been forgotten.
+pub(super) fn check_handed(book: &Book, handed: Option<i64>, findings: &mut Vec<Finding>, counts: &mut Counts) {
+    let deaths = |(id, request): (&String, &Request)| {
+        let attempts = book.starts_of(id).iter().map(|start| start.attempt).max().unwrap_or(1);
+        let failed = request.got.iter().any(|got| got.status == 502 && got.outcome == Outcome::Whole);
+        i64::from(attempts) - 1 + i64::from(failed)
+    };
+    let felt: i64 = book.requests.iter().map(deaths).sum();
+    counts.others.insert("attempts that died with their worker, by their requests".into(), felt.unsigned_abs());
+    let Some(handed) = handed.filter(|handed| *handed < felt && book.redis_was_well()) else { return };
+    let what = format!("{handed} jobs were given back to their fronts, and {felt} attempts have died");
+    findings.push(Finding { rule: "I6", what, id: String::new() });
+}
+
 fn outcome(got: &Got) -> String {
     match got.outcome {
         Outcome::Whole => got.status.to_string(),
