@@ -61,7 +61,10 @@ be found out.";
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match (arguments.list, arguments.mutants) {
-        (true, _) => mutants::list().map(|mutants| say(&format!("{}{mutants}", run::list())) == ()),
+        (true, _) => mutants::list().map(|mutants| {
+            say(&format!("{}{mutants}", run::list()));
+            true
+        }),
         (_, true) => mutants::run(arguments.mutant.as_deref(), arguments.seed),
         _ => play(&arguments),
     };

@@ -3,11 +3,12 @@
 //! A deed is written down so that nothing it causes can be dated before it. All of it is one thread, which owns the
 //! stage: processes end with the thread that has started them.
 
+use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use tempest_chaos::clock;
 use tempest_chaos::ledger::{Event, Persistence, Writer};
-use tempest_tests::{Http, Signal, kill};
+use tempest_tests::{Front, Http, Signal, kill};
 
 use crate::chance::Chance;
 use crate::check::Finding;
@@ -28,6 +29,10 @@ const AWAY_MS: (u64, u64) = (100, 700);
 const STOPPED_MS: (u64, u64) = (4_000, 6_000);
 /// The most that anything may take to work again after a return of Redis.
 const RESUMED: Duration = Duration::from_secs(10);
+/// What a front in good order does at once, and how long one read of a stream waits.
+const SOON: Duration = Duration::from_millis(200);
+/// The channel of the streams.
+const CHANNEL: &str = "chaos";
 /// The settings of what Redis keeps, in the order in which a run goes through them.
 const KEEPS: [Persistence; 3] = [Persistence::Always, Persistence::Everysec, Persistence::None];
 
@@ -98,9 +103,9 @@ impl<'a> Monkey<'a> {
     /// Starts again what has ended, and lets go on what was held back for long enough.
     pub(crate) fn put_back(&mut self) {
         let now = Instant::now();
-        let (due, still) = self.stopped.iter().partition(|(_, until)| *until <= now);
+        let (due, still): (Vec<_>, Vec<_>) = self.stopped.iter().partition(|(_, until)| *until <= now);
         self.stopped = still;
-        for (pid, _) in Vec::<(u32, Instant)>::from(due) {
+        for (pid, _) in due {
             self.ledger.note(Event::Cont { pid });
             kill(pid, Signal::CONT);
         }
@@ -188,6 +193,8 @@ impl<'a> Monkey<'a> {
     }
 
     fn restart_redis(&mut self) {
+        let mut streams: Vec<(usize, Http)> =
+            self.stage.fronts().iter().map(subscribe).enumerate().filter_map(open).collect();
         let killed = self.chance.unit() < 0.75;
         self.ledger.note(Event::RedisDown { killed, keeps: self.keeps });
         self.stage.end_redis(killed);
@@ -200,6 +207,31 @@ impl<'a> Monkey<'a> {
             let place = self.load.shared.places()[number];
             self.probe(number, place);
         }
+        for (front, stream) in &mut streams {
+            self.listen(*front, stream);
+        }
+    }
+
+    /// A stream opened before must bring what is published now.
+    fn listen(&mut self, front: usize, stream: &mut Http) {
+        let (begin, mut text, mut piece) = (Instant::now(), Vec::new(), [0; 1024]);
+        while begin.elapsed() < RESUMED {
+            self.stage.redis.publish(CHANNEL, "back");
+            self.put_back();
+            match stream.read(&mut piece) {
+                Ok(read) if read > 0 => text.extend_from_slice(&piece[..read]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return self.broken(format!("front {front} ended a stream while Redis was away")),
+            }
+            if String::from_utf8_lossy(&text).contains("data: back") {
+                return;
+            }
+        }
+        self.broken(format!("a stream of front {front} brings nothing {RESUMED:?} after Redis came back"));
+    }
+
+    fn broken(&mut self, what: String) {
+        self.findings.push(Finding { rule: "I8", what, id: String::new() });
     }
 
     /// A request of its own, which must succeed soon; the load's may fail in these moments.
@@ -215,12 +247,24 @@ impl<'a> Monkey<'a> {
             self.put_back();
             std::thread::sleep(LOOK);
         }
-        let what = format!("front {front} answers nobody {RESUMED:?} after Redis came back, at last: {last}");
-        self.findings.push(Finding { rule: "I8", what, id: String::new() });
+        self.broken(format!("front {front} answers nobody {RESUMED:?} after Redis came back, at last: {last}"));
     }
 }
 
-fn ask(place: Place, number: u64) -> std::io::Result<u16> {
+/// A stream of a front, its head read; None: it was not to be had, which is the phase's affair.
+fn subscribe(front: &Front) -> Option<Http> {
+    let mut http = Http::try_connect(front.address()).ok()?;
+    http.set_read_timeout(SOON);
+    http.request("GET", &format!("/sub/{CHANNEL}"), &["Accept: text/event-stream"], b"");
+    http.read_head().ok().filter(|head| head.status == 200)?;
+    Some(http)
+}
+
+fn open((front, stream): (usize, Option<Http>)) -> Option<(usize, Http)> {
+    Some((front, stream?))
+}
+
+fn ask(place: Place, number: u64) -> io::Result<u16> {
     let mut http = Http::try_connect(place.address)?;
     http.set_read_timeout(RESUMED);
     let id = format!("probe-{number}-{}", clock::now());
