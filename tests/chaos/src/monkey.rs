@@ -20,8 +20,10 @@ use crate::stage::{Stage, Victim};
 const LOOK: Duration = Duration::from_millis(5);
 /// How often ended workers are started again.
 const RESTART: Duration = Duration::from_millis(50);
-/// Workers killed together.
-const TOGETHER: usize = 3;
+/// Workers killed together, and the most that lies between two of them, in milliseconds: while one is looked after the
+/// next one dies.
+const TOGETHER: usize = 4;
+const APART_MS: u64 = 150;
 /// How long Redis stays away, in milliseconds.
 const AWAY_MS: (u64, u64) = (100, 700);
 /// How long a stopped worker, or one that nothing reaches, stays so, in milliseconds. Longer than the 3.5 s within which
@@ -154,6 +156,9 @@ impl<'a> Monkey<'a> {
             self.stopped.retain(|(stopped, _)| *stopped != pid);
             self.ledger.note(Event::Kill { pid, class });
             kill(pid, Signal::KILL);
+            if count > 1 {
+                std::thread::sleep(Duration::from_millis(self.chance.between(0, APART_MS)));
+            }
         }
     }
 

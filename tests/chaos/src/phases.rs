@@ -7,7 +7,7 @@ use std::time::Duration;
 pub(crate) enum Deed {
     /// SIGKILL to a worker.
     KillWorker,
-    /// SIGKILL to three workers at once.
+    /// SIGKILL to several workers, one right after the other.
     KillWorkers,
     /// SIGKILL to a supervisor of workers.
     KillSupervisor,
@@ -66,7 +66,7 @@ pub(crate) const PHASES: [Phase; 10] = [
         name: "workers",
         what: "workers are killed, several at once too, and a supervisor now and then",
         seconds: 12,
-        deeds: &[(Deed::KillWorker, 600), (Deed::KillWorkers, 2_500), (Deed::KillSupervisor, 6_000)],
+        deeds: &[(Deed::KillWorker, 600), (Deed::KillWorkers, 2_000), (Deed::KillSupervisor, 6_000)],
         short: true,
     },
     Phase {

@@ -187,9 +187,11 @@ impl Book {
         workers + self.supervisors_killed.iter().filter(|t| (early..=to).contains(*t)).count()
     }
 
-    /// When something last happened to a worker, of those that happened from `from` on until `to`.
+    /// When something happened to a worker that did something at `from`, until `to`. A kill that was written down before
+    /// `from` had not reached it then.
     pub(super) fn trouble_of(&self, pid: u32, from: u64, to: u64) -> Option<u64> {
-        self.workers.get(&pid)?.trouble(from, to)
+        let worker = self.workers.get(&pid)?;
+        worker.killed.map(|t| t.max(from)).filter(|t| *t <= to).or_else(|| worker.trouble(from, to))
     }
 
     /// True where a Redis that writes to disk once a second was killed between the two, so soon after the first that

@@ -173,6 +173,8 @@ fn background_jobs() {
     assert_eq!(again.broken(), ["I5"], "its worker was well");
     let again = |attempt| done().kill(25, 1).start(200, "b", attempt, 2).end(210, "b", attempt, 2).broken();
     assert_eq!(again(2), NONE);
+    let on_its_way = done().kill(19, 1).start(200, "b", 2, 2).end(210, "b", 2, 2);
+    assert_eq!(on_its_way.broken(), NONE, "a kill is written down before it is done");
     assert_eq!(again(1), ["I5"], "not told that it had crashed one");
     let acknowledged = done().end(30, "b", 1, 1).kill(2_500, 1).start(3_000, "b", 2, 2).end(3_010, "b", 2, 2);
     assert_eq!(acknowledged.broken(), ["I5"], "it must have been acknowledged long before the kill");
