@@ -1,6 +1,11 @@
 //! A real Redis server of a test's own: free port, own folder, no persistence unless asked for; can be killed,
 //! restarted, stalled.
+//!
+//! It is `redis-server` on PATH, or what `TEMPEST_TEST_REDIS` names: `./dev test` runs a part of the tests with each server
+//! that the contract names.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +15,11 @@ use rustix::process::Signal;
 use crate::ports::free_port;
 use crate::process::Process;
 use crate::resp::{Resp, Value};
+
+/// The executable that tests start.
+fn redis_server() -> OsString {
+    env::var_os("TEMPEST_TEST_REDIS").unwrap_or_else(|| "redis-server".into())
+}
 
 /// One server.
 #[derive(Debug)]
@@ -39,7 +49,7 @@ impl Redis {
     }
 
     fn launch(&mut self) {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(redis_server());
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         match self.keeping {
             Some(appendfsync) => command.args(["--appendonly", "yes", "--appendfsync", appendfsync]),
