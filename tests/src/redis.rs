@@ -1,4 +1,5 @@
-//! A real Redis server of a test's own: free port, own folder, no persistence; can be killed, restarted, stalled.
+//! A real Redis server of a test's own: free port, own folder, no persistence unless asked for; can be killed,
+//! restarted, stalled.
 //!
 //! It is `redis-server` on PATH, or what `TEMPEST_TEST_REDIS` names: `./dev test` runs a part of the tests with each server
 //! that the contract names.
@@ -26,6 +27,7 @@ pub struct Redis {
     port: u16,
     dir: PathBuf,
     mark: String,
+    keeping: Option<&'static str>,
     process: Option<Process>,
     client: Option<Resp>,
 }
@@ -34,15 +36,29 @@ impl Redis {
     /// Starts one in `dir`.
     pub fn start(dir: &Path, mark: &str) -> Self {
         fs::create_dir_all(dir).expect("the folder can be made");
-        let mut redis =
-            Self { port: free_port(), dir: dir.to_owned(), mark: mark.to_owned(), process: None, client: None };
+        let (port, dir, mark) = (free_port(), dir.to_owned(), mark.to_owned());
+        let mut redis = Self { port, dir, mark, keeping: None, process: None, client: None };
         redis.launch();
         redis
     }
 
+    /// From its next start on: an append-only file with this `appendfsync`, or None: nothing on disk. Without
+    /// one, what an earlier server left there is removed.
+    pub fn keep(&mut self, appendfsync: Option<&'static str>) {
+        self.keeping = appendfsync;
+    }
+
     fn launch(&mut self) {
         let mut command = Command::new(redis_server());
-        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
+        match self.keeping {
+            Some(appendfsync) => command.args(["--appendonly", "yes", "--appendfsync", appendfsync]),
+            None => {
+                // A file of earlier days would be read by the next server that keeps one.
+                let _ = fs::remove_dir_all(self.dir.join("appendonlydir"));
+                command.args(["--appendonly", "no"])
+            }
+        };
         command.args(["--daemonize", "no", "--dir"]).arg(&self.dir);
         let process = Process::start("redis", &self.mark, command);
         process.log.wait_for("Ready to accept connections");
@@ -67,7 +83,16 @@ impl Redis {
         }
     }
 
-    /// Starts it again on the same port, empty.
+    /// `SHUTDOWN`, then waits for its end: all that it keeps is kept.
+    pub fn shutdown(&mut self) {
+        let _ = self.connect().try_cmd(&["SHUTDOWN"]);
+        self.client = None;
+        if let Some(mut process) = self.process.take() {
+            process.wait();
+        }
+    }
+
+    /// Starts it again on the same port, with what it kept: by default nothing.
     pub fn restart(&mut self) {
         self.kill();
         self.launch();
