@@ -117,7 +117,7 @@ impl Sink for Ears {
 async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !done() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "waited for {what}");
+        assert!(begin.elapsed() < Duration::from_secs(10), "waited for {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
