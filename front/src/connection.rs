@@ -31,8 +31,6 @@ const SWEEP: Duration = Duration::from_millis(250);
 const LINGER: Duration = Duration::from_secs(1);
 /// And up to this many bytes.
 const LINGER_BYTES: usize = 256 * 1024;
-/// While draining, an idle connection is kept this long: its next request gets an answer that says «close».
-const DRAIN_IDLE: Duration = Duration::from_secs(1);
 
 /// All HTTP connections of one reactor, for their time limits.
 #[derive(Default)]
@@ -40,12 +38,23 @@ pub struct Connections(RefCell<Vec<Weak<Peer>>>);
 
 impl Connections {
     /// Serves one socket until its end; streams go on in a task of their own, which holds `guard` then.
-    pub async fn serve<G: Unpin + 'static>(&self, context: Rc<Context>, socket: TcpStream, guard: G) {
+    pub async fn serve<G: Unpin + 'static>(&self, context: Rc<Context>, mut socket: TcpStream, guard: G) {
         let (Ok(address), Ok(server)) = (socket.peer_addr(), socket.local_addr()) else { return };
         let peer = Peer::new(address, server);
         self.0.borrow_mut().push(Rc::downgrade(&peer));
-        let ended = drive(&context, &peer, socket).await;
+        let ended = loop {
+            match drive(&context, &peer, socket).await {
+                // A request that came after the decision to close the idle connection is one like any other.
+                End::Idle(again) if has_unread(&again) => {
+                    peer.expired.set(false);
+                    peer.turn_to(Activity::Idle);
+                    socket = again;
+                }
+                ended => break ended,
+            }
+        };
         match ended {
+            End::Idle(socket) => close(socket, &[]).await,
             End::Stream(socket, detach) => {
                 let Detach { seat, opening, id, entry } = *detach;
                 let report = entry.map(|entry| {
@@ -72,15 +81,15 @@ impl Connections {
             } else {
                 tokio::time::sleep(SWEEP).await;
             }
-            self.sweep(limits, draining_since);
+            self.sweep(limits, draining_since.map(|since| (since, context.config.front.drain_idle)));
         }
     }
 
-    fn sweep(&self, limits: &Limits, draining_since: Option<Instant>) {
+    fn sweep(&self, limits: &Limits, draining: Option<(Instant, Duration)>) {
         let now = Instant::now();
         self.0.borrow_mut().retain(|peer| {
             let Some(peer) = peer.upgrade() else { return false };
-            if is_over(&peer, limits, now, draining_since) {
+            if is_over(&peer, limits, now, draining) {
                 peer.expire();
             }
             true
@@ -88,14 +97,16 @@ impl Connections {
     }
 }
 
-fn is_over(peer: &Peer, limits: &Limits, now: Instant, draining_since: Option<Instant>) -> bool {
+/// `draining`: since when, and how long idle connections are kept then.
+fn is_over(peer: &Peer, limits: &Limits, now: Instant, draining: Option<(Instant, Duration)>) -> bool {
     // A client that takes nothing is like one that sends nothing.
     if peer.blocked.get().is_some_and(|since| now.saturating_duration_since(since) > limits.body_time) {
         return true;
     }
     let (activity, since) = peer.activity.get();
     let lasted = now.saturating_duration_since(since);
-    let drained = draining_since.is_some_and(|since| now.saturating_duration_since(since) > DRAIN_IDLE);
+    // Counted from when it became idle: a streamed answer may have ended just now, without having said «close».
+    let drained = draining.is_some_and(|(drain, kept)| now.saturating_duration_since(drain.max(since)) > kept);
     match activity {
         Activity::Busy => false,
         Activity::Head => lasted > limits.head_time,
@@ -105,7 +116,14 @@ fn is_over(peer: &Peer, limits: &Limits, now: Instant, draining_since: Option<In
     }
 }
 
+/// True where the peer has sent what nobody has read yet.
+fn has_unread(socket: &TcpStream) -> bool {
+    rustix::io::ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0)
+}
+
 enum End {
+    /// The socket has been idle for too long.
+    Idle(TcpStream),
     /// The socket becomes a stream.
     Stream(TcpStream, Box<Detach>),
     /// The socket is closed, after these bytes.
@@ -141,7 +159,8 @@ async fn drive(context: &Rc<Context>, peer: &Rc<Peer>, socket: TcpStream) -> End
         }
     })
     .await;
-    let socket = connection.into_parts().io.into_inner().socket;
+    let parts = connection.into_parts();
+    let socket = parts.io.into_inner().socket;
     match outcome {
         Outcome::Detach(detach) => End::Stream(socket, detach),
         Outcome::Done => End::Close(socket, Vec::new()),
@@ -151,6 +170,8 @@ async fn drive(context: &Rc<Context>, peer: &Rc<Peer>, socket: TcpStream) -> End
             let unsaid = error.is_parse() && !peer.spoke.get();
             End::Close(socket, if unsaid { not_http_1() } else { Vec::new() })
         }
+        // What hyper has read or has not written yet would be lost if it began anew on this socket.
+        Outcome::Expired if peer.is_idle() && parts.read_buf.is_empty() => End::Idle(socket),
         Outcome::Expired => End::Close(socket, expired(peer)),
     }
 }

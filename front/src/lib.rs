@@ -1,7 +1,8 @@
 //! Tempest's front: it holds connections, turns requests into jobs on a Redis list, and streams channels to browsers.
 //!
 //! The floors, lowest first; a module imports lower floors only (a test holds it):
-//! 0 [`ident`], [`config`], [`error`], [`backoff`] · 1 [`telemetry`], [`lifecycle`], [`supervisor`] · 2 [`broker`] ·
+//! 0 [`ident`], [`config`], [`error`], [`backoff`] · 1 [`telemetry`], [`lifecycle`], [`listener`], [`notify`],
+//! [`supervisor`] · 2 [`broker`] ·
 //! 3 [`queue`], `hub` · 4 `http` · 5 `connection`, `admin` · 6 `server`, the commands, `main`.
 
 pub mod admin;
@@ -15,11 +16,15 @@ pub mod http;
 pub mod hub;
 pub mod ident;
 pub mod lifecycle;
+pub mod listener;
+pub mod notify;
 pub mod queue;
 pub mod reactor;
 pub mod registry;
 pub mod run;
 pub mod server;
+pub mod supervise;
 pub mod supervisor;
 pub mod telemetry;
 pub mod up;
+pub mod workers;

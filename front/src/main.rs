@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tempest::commands::{self, CommandError, Message};
 use tempest::config::{self, Flags, Loaded, Mode, options};
+use tempest::listener::{self, Passed};
 use tempest::telemetry::logging::{self, Logging};
 
 mod cli;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Up(settings) => run(Mode::Up, &settings.0),
         Command::Front(settings) => run(Mode::Front, &settings.0),
+        Command::Supervise(supervise) => run(Mode::Supervise, &supervise.flags()),
         Command::Publish(publish) => with_config(Mode::Client, &publish.place.0, |loaded| send(loaded, &publish)),
         Command::Status(status) => with_config(Mode::Client, &status.place.0, |loaded| show(loaded, status.json)),
         Command::Config { command: ConfigCommand::Check { file } } => check(file),
@@ -42,6 +44,11 @@ fn with_config(mode: Mode, flags: &Flags, then: impl FnOnce(Loaded) -> ExitCode)
 }
 
 fn run(mode: Mode, flags: &Flags) -> ExitCode {
+    // Before anything else: they are the first files of this process.
+    let passed = match listener::take() {
+        Ok(passed) => passed,
+        Err(error) => return complain(2, error),
+    };
     with_config(mode, flags, |loaded| {
         let logging = logging::start(&loaded.config.log);
         if let Some(file) = &loaded.file {
@@ -51,15 +58,16 @@ fn run(mode: Mode, flags: &Flags) -> ExitCode {
             tracing::warn!("{notice}");
         }
         match mode {
-            Mode::Up => up(loaded, logging),
-            Mode::Front | Mode::Client => front(loaded, logging),
+            Mode::Up => up(loaded, passed, logging),
+            Mode::Supervise => tempest::supervise::run(&loaded, logging),
+            Mode::Front | Mode::Client => front(loaded, passed, &logging),
         }
     })
 }
 
 fn check(file: Option<String>) -> ExitCode {
     let settings = file.map(|file| (&options::CONFIG, file)).into_iter().collect();
-    with_config(Mode::Up, &Flags { settings }, |loaded| {
+    with_config(Mode::Up, &Flags { settings, ..Flags::default() }, |loaded| {
         match loaded.file {
             Some(file) => say(format_args!("{}: good", file.display())),
             None => say("no tempest.toml here: the defaults are good"),
@@ -74,12 +82,12 @@ fn guard(args: impl Iterator<Item = OsString>) -> ExitCode {
     tempest::supervisor::guard::run(args)
 }
 
-fn up(loaded: Loaded, logging: Logging) -> ExitCode {
-    tempest::up::run(loaded, logging)
+fn up(loaded: Loaded, passed: Vec<Passed>, logging: Logging) -> ExitCode {
+    tempest::up::run(loaded, passed, logging)
 }
 
-fn front(loaded: Loaded, logging: Logging) -> ExitCode {
-    match tempest::run::front(loaded.config, &logging) {
+fn front(loaded: Loaded, passed: Vec<Passed>, logging: &Logging) -> ExitCode {
+    match tempest::run::front(loaded.config, passed, logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(1, error),
     }

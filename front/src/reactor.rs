@@ -199,12 +199,13 @@ impl Reactor {
     /// Goodbye to the streams, answers to what is in flight, refusals when the time is over.
     async fn drain(&self, incoming: &mut mpsc::UnboundedReceiver<(StdTcpStream, Guard)>, mut life: Life) {
         self.context.hub.drain();
-        incoming.close();
-        while let Some((socket, guard)) = incoming.recv().await {
-            self.serve(socket, guard);
-        }
         let streams = &self.context.metrics.streams_open;
         let quiet = async {
+            // Not closed from this side: whoever accepts may be about to hand over a socket, and would drop it. The end
+            // comes when all of them have gone.
+            while let Some((socket, guard)) = incoming.recv().await {
+                self.serve(socket, guard);
+            }
             // Polled, since it is for the last moments of a process only.
             while self.serving.get() > 0 || streams.get() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -15,16 +15,17 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::config::{Config, Listen, RedisUrl};
+use crate::config::{Config, RedisUrl};
 use crate::http::early_response;
 use crate::ident::FrontId;
 use crate::lifecycle::{Life, Lifecycle, Phase, PhaseSetter};
+use crate::listener::{BACKLOG, ListenError};
 use crate::reactor::{self, Handle, Shared};
 use crate::registry::wall_ms;
 use crate::telemetry::{AccessLog, Metrics, Problems, Refusal};
 
-/// Connections that the kernel holds while none is accepted.
-const BACKLOG: i32 = 1024;
+/// Time between two looks whether the way to Redis is open; there is no event for it across threads.
+const CONNECTED_LOOK: Duration = Duration::from_millis(5);
 /// A pause after accepting has failed, for instance for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// After the grace period, this long for the refusals and the rest.
@@ -33,9 +34,9 @@ const LAST_MOMENTS: Duration = Duration::from_secs(2);
 /// Why the front could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// An address cannot be listened on.
-    #[error("cannot listen on {0}: {1}")]
-    Listen(SocketAddr, io::Error),
+    /// There is no socket to listen on.
+    #[error("{0}")]
+    Listen(#[from] ListenError),
     /// A thread or runtime could not be made.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -56,11 +57,16 @@ pub struct View {
     phase: watch::Receiver<Phase>,
 }
 
-/// Starts a front; returns once it listens. Connecting to Redis goes on behind it.
+/// Starts a front that accepts from `listeners`, after its way to Redis is open or `patience` has passed. Connecting to
+/// Redis goes on behind it.
 ///
 /// Must be called within a tokio runtime, on which the listeners run.
-pub fn start(config: Arc<Config>, redis: RedisUrl, access: AccessLog) -> Result<Running, StartError> {
-    let listeners = config.front.listen.iter().map(listen).collect::<Result<Vec<_>, _>>()?;
+pub fn start(
+    config: Arc<Config>,
+    (listeners, patience): (Vec<TcpListener>, Duration),
+    redis: RedisUrl,
+    access: AccessLog,
+) -> Result<Running, StartError> {
     let listening = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let lifecycle = Lifecycle::new();
     let shared = Arc::new(Shared {
@@ -82,29 +88,32 @@ pub fn start(config: Arc<Config>, redis: RedisUrl, access: AccessLog) -> Result<
         (0..config.front.reactors.max(1)).map(|index| reactor::start(Arc::clone(&shared), index, lifecycle.life()));
     let reactors = reactors.collect::<io::Result<Vec<_>>>()?;
     let acceptors = listeners.into_iter().map(|listener| {
-        let accept = accept(listener, reactors.clone(), Arc::clone(&shared), lifecycle.life());
-        tokio::spawn(accept)
+        let (reactors, shared, mut life) = (reactors.clone(), Arc::clone(&shared), lifecycle.life());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = connected(&shared, patience) => accept(listener, reactors, shared, life).await,
+                // What waits is left to those who share the socket.
+                () = life.reached(Phase::Draining) => {}
+            }
+        })
     });
     let acceptors = acceptors.collect();
     lifecycle.setter().advance(Phase::Ready);
     Ok(Running { shared, grace: config.front.grace, lifecycle, acceptors })
 }
 
-fn listen(listen: &Listen) -> Result<TcpListener, StartError> {
-    let Listen::Tcp(address) = listen;
-    let open = || {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(*address), socket2::Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&(*address).into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        Ok(socket.into())
-    };
-    open().map_err(|error| StartError::Listen(*address, error))
-}
-
 fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Waits until every reactor has its way to Redis, at most for `patience`.
+async fn connected(shared: &Shared, patience: Duration) {
+    let connected = async {
+        while shared.connected.load(Ordering::Relaxed) < shared.config.front.reactors.max(1) {
+            sleep(CONNECTED_LOOK).await;
+        }
+    };
+    let _ = timeout(patience, connected).await;
 }
 
 async fn accept(listener: TcpListener, reactors: Vec<Handle>, shared: Arc<Shared>, mut life: Life) {
@@ -112,7 +121,7 @@ async fn accept(listener: TcpListener, reactors: Vec<Handle>, shared: Arc<Shared
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = life.reached(Phase::Draining) => return,
+            () = life.reached(Phase::Draining) => return take_waiting(listener, &reactors, &shared),
         };
         match accepted.and_then(|(socket, _)| socket.into_std()) {
             Ok(socket) => hand_over(socket, &reactors, &shared),
@@ -120,6 +129,20 @@ async fn accept(listener: TcpListener, reactors: Vec<Handle>, shared: Arc<Shared
                 tracing::warn!("cannot accept: {error}");
                 sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+/// Takes what the kernel has accepted already: if this process is the last that holds the socket, its end would reset
+/// those connections. Where others share it, they would have been served there, and are served here as well.
+fn take_waiting(listener: tokio::net::TcpListener, reactors: &[Handle], shared: &Shared) {
+    let Ok(listener) = listener.into_std() else { return };
+    // Under a load of new connections there would be no end.
+    for _ in 0..BACKLOG {
+        let Ok((socket, _)) = listener.accept() else { return };
+        // An accepted socket does not inherit this.
+        if socket.set_nonblocking(true).is_ok() {
+            hand_over(socket, reactors, shared);
         }
     }
 }

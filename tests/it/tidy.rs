@@ -17,6 +17,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("backoff", 0),
     ("telemetry", 1),
     ("lifecycle", 1),
+    ("listener", 1),
+    ("notify", 1),
     ("supervisor", 1),
     ("broker", 2),
     ("queue", 3),
@@ -26,6 +28,8 @@ const FLOORS: &[(&str, u32)] = &[
     ("admin", 5),
     ("server", 6),
     ("up", 6),
+    ("workers", 6),
+    ("supervise", 6),
     ("cli", 6),
     ("commands", 6),
     ("reactor", 6),
@@ -191,6 +195,18 @@ fn no_file_names_a_machine() {
         }
     }
     assert_none("paths of a machine", &found);
+}
+
+#[test]
+fn the_python_package_carries_the_scripts_of_the_contract() {
+    let copies = files(&repository().join("worker-sdk/python/src/tempest_worker/scripts"), &[".lua"]);
+    assert!(!copies.is_empty(), "the package carries no scripts");
+    let differs = |copy: &PathBuf| {
+        let name = copy.file_name().unwrap_or_default();
+        let original = repository().join("worker-sdk/protocol/scripts").join(name);
+        (fs::read(copy).ok() != fs::read(original).ok()).then(|| relative(copy))
+    };
+    assert_none("not equal to worker-sdk/protocol/scripts", &copies.iter().filter_map(differs).collect::<Vec<_>>());
 }
 
 #[test]

@@ -88,6 +88,20 @@ fn ctrl_c_loses_nothing_that_was_accepted() {
 }
 
 #[test]
+fn a_rolling_restart_loses_no_request() {
+    let up = slow("0.05", "stop=1");
+    wait_until("an answer", || up.front.http().get("/").status == 200);
+    let pid = up.front.process.pid();
+    kill(pid, Signal::HUP);
+    wait_until("the restart to be done", || {
+        assert_eq!(up.front.http().get("/").status, 200);
+        up.front.process.log.lines().iter().any(|line| line.contains("rolling restart done: 1 of 1"))
+    });
+    assert_eq!(up.front.http().get("/").status, 200);
+    up.finish();
+}
+
+#[test]
 fn a_second_ctrl_c_hastens() {
     let mut up = slow("60", "");
     let mut http = up.front.http();

@@ -122,7 +122,12 @@ pub struct Process {
 impl Process {
     /// Starts `command`; `mark` is the test it belongs to. Settings of the caller's environment that steer the
     /// front or workers do not reach it.
-    pub fn start(name: &str, mark: &str, mut command: Command) -> Self {
+    pub fn start(name: &str, mark: &str, command: Command) -> Self {
+        Self::start_with(Stdio::null(), name, mark, command)
+    }
+
+    /// The same with this as its standard input: a socket that is passed on, for instance.
+    pub fn start_with(input: Stdio, name: &str, mark: &str, mut command: Command) -> Self {
         for (key, _) in std::env::vars_os() {
             let text = key.to_string_lossy();
             let given = command.get_envs().any(|(set, _)| set == key);
@@ -132,7 +137,7 @@ impl Process {
         }
         let mut command = dying_with_us(&command);
         command.env(MARK, mark).process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name} ({command:?}): {error}"));
         let log = Log::default();
         log.follow(child.stdout.take().expect("standard output is piped"));

@@ -1,5 +1,10 @@
 //! A real Redis server of a test's own: free port, own folder, no persistence; can be killed, restarted, stalled.
+//!
+//! It is `redis-server` on PATH, or what `TEMPEST_TEST_REDIS` names: `./dev test` runs a part of the tests with each server
+//! that the contract names.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +14,11 @@ use rustix::process::Signal;
 use crate::ports::free_port;
 use crate::process::Process;
 use crate::resp::{Resp, Value};
+
+/// The executable that tests start.
+fn redis_server() -> OsString {
+    env::var_os("TEMPEST_TEST_REDIS").unwrap_or_else(|| "redis-server".into())
+}
 
 /// One server.
 #[derive(Debug)]
@@ -31,7 +41,7 @@ impl Redis {
     }
 
     fn launch(&mut self) {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(redis_server());
         command.args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.args(["--daemonize", "no", "--dir"]).arg(&self.dir);
         let process = Process::start("redis", &self.mark, command);

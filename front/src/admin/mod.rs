@@ -53,12 +53,12 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Listens on `address` and answers until dropped. Must be called within a runtime.
+    /// Answers at `listener`, which must not block, until dropped. Must be called within a runtime.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
-    pub async fn start(address: SocketAddr, subject: Arc<dyn Subject>) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    /// When the socket cannot be used.
+    pub fn start(listener: std::net::TcpListener, subject: Arc<dyn Subject>) -> io::Result<Self> {
+        let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
         Ok(Self { address, task: tokio::spawn(accept(listener, subject)) })
     }
@@ -172,8 +172,10 @@ mod tests {
         }
     }
 
-    async fn start(subject: Arc<Told>) -> Admin {
-        Admin::start(([127, 0, 0, 1], 0).into(), subject).await.expect("a free port")
+    fn start(subject: Arc<Told>) -> Admin {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        listener.set_nonblocking(true).expect("a socket");
+        Admin::start(listener, subject).expect("it can be used")
     }
 
     async fn ask(admin: &Admin, head: &str) -> String {
@@ -187,7 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn shows_what_operators_ask_for() {
-        let admin = start(Arc::default()).await;
+        let admin = start(Arc::default());
         for (head, status, kind, body) in [
             ("GET /live", 200, TEXT, "live\n"),
             ("GET /ready", 200, TEXT, "ready\n"),
@@ -210,7 +212,7 @@ mod tests {
     #[tokio::test]
     async fn says_why_it_is_not_ready_and_still_lives() {
         let subject = Arc::new(Told::default());
-        let admin = start(Arc::clone(&subject)).await;
+        let admin = start(Arc::clone(&subject));
         *subject.0.lock().expect("nobody panics") = vec!["shutting down".into(), "no connection to Redis".into()];
         let answer = ask(&admin, "GET /ready").await;
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
@@ -220,7 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_more_than_the_limit_waits_for_a_place() {
-        let admin = start(Arc::default()).await;
+        let admin = start(Arc::default());
         let mut held = Vec::new();
         for _ in 0..CONNECTIONS {
             held.push(TcpStream::connect(admin.address()).await.expect("it listens"));
@@ -234,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn dropping_it_ends_its_connections() {
-        let admin = start(Arc::default()).await;
+        let admin = start(Arc::default());
         let address = admin.address();
         let mut socket = TcpStream::connect(address).await.expect("it listens");
         socket.write_all(b"GET /live HTTP/1.1\r\nhost: a\r\n\r\n").await.expect("it reads");

@@ -5,6 +5,8 @@
 
 mod beat;
 mod registry;
+mod supervisors;
+mod waiting;
 
 use bytes::BytesMut;
 use redis_protocol::resp2::types::BytesFrame;
@@ -20,6 +22,7 @@ use crate::config::RedisUrl;
 
 pub use beat::Presence;
 pub use registry::{FrontState, QueueState, Registry};
+pub use waiting::Waiting;
 
 /// Time for the replies of one batch.
 const REPLY_TIME: Duration = Duration::from_secs(5);
@@ -103,11 +106,17 @@ impl Control {
 
     /// Sends all of `commands` in one write and waits for all replies; the first error reply is the result.
     async fn batch(&mut self, commands: &[Command]) -> Result<Vec<BytesFrame>, ControlError> {
+        let replies = self.batch_with_refusals(commands).await?;
+        match replies.iter().find_map(refusal) {
+            Some(words) => Err(ControlError::Refused { url: self.url.clone(), words }),
+            None => Ok(replies),
+        }
+    }
+
+    /// The same with each refusal in the place of its reply.
+    async fn batch_with_refusals(&mut self, commands: &[Command]) -> Result<Vec<BytesFrame>, ControlError> {
         match timeout(REPLY_TIME, self.exchange(commands)).await {
-            Ok(Ok(replies)) => match replies.iter().find_map(refusal) {
-                Some(words) => Err(ControlError::Refused { url: self.url.clone(), words }),
-                None => Ok(replies),
-            },
+            Ok(Ok(replies)) => Ok(replies),
             Ok(Err(reason)) => Err(ControlError::Lost { url: self.url.clone(), reason }),
             Err(_) => Err(ControlError::Silent { url: self.url.clone() }),
         }

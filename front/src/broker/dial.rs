@@ -3,7 +3,7 @@
 //! Nothing here retries; whoever owns the connection does.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -66,7 +66,8 @@ pub(crate) async fn dial(url: &RedisUrl, name: &str) -> Result<Dialled, DialErro
     timeout(DIAL_TIME, work).await.map_err(|_| DialError::Timeout)?
 }
 
-async fn open(url: &RedisUrl) -> io::Result<Box<dyn Stream>> {
+/// Connects, and says nothing yet.
+pub(crate) async fn open(url: &RedisUrl) -> io::Result<Box<dyn Stream>> {
     match &url.address {
         RedisAddress::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
         RedisAddress::Tcp(host, port) => {
@@ -83,6 +84,15 @@ async fn open(url: &RedisUrl) -> io::Result<Box<dyn Stream>> {
 async fn wrap_tls(tcp: TcpStream, host: &str) -> io::Result<impl Stream + use<>> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("`{host}` is no name for TLS")))?;
+    tokio_rustls::TlsConnector::from(tls_config()?).connect(name, tcp).await
+}
+
+/// Whom to trust. Read once: some hundred certificates are too much work for each connection.
+fn tls_config() -> io::Result<Arc<rustls::ClientConfig>> {
+    static CONFIG: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
+    if let Some(config) = CONFIG.get() {
+        return Ok(Arc::clone(config));
+    }
     let mut roots = rustls::RootCertStore::empty();
     let native = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(native.certs);
@@ -91,7 +101,7 @@ async fn wrap_tls(tcp: TcpStream, host: &str) -> io::Result<impl Stream + use<>>
         .map_err(io::Error::other)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await
+    Ok(Arc::clone(CONFIG.get_or_init(|| Arc::new(config))))
 }
 
 async fn greet(mut stream: Box<dyn Stream>, url: &RedisUrl, name: &str) -> Result<Dialled, DialError> {

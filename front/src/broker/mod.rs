@@ -4,10 +4,11 @@
 //! connections of our own ([`link`], [`answers`]): a batch a turn, acknowledgements matched in order, and the exact
 //! knowledge of what was written when a connection breaks, which decides between «safe to refuse» and «unknown».
 //! Subscriptions ([`subscriptions`]) go through fred; no other module names it. The command line and the supervisor
-//! ask over a plain connection ([`control`]). This folder must not know HTTP, what a job means, or who waits for an
+//! ask over a plain connection ([`control`]), and so does whoever looks after workers that claim ([`claims`]). This folder must not know HTTP, what a job means, or who waits for an
 //! answer.
 
 mod answers;
+pub mod claims;
 pub mod control;
 mod dial;
 mod link;
@@ -30,8 +31,10 @@ use crate::lifecycle::Life;
 use crate::telemetry::Metrics;
 
 pub use dial::DialError;
+pub(crate) use dial::{Stream, open};
 pub use subscriptions::Subscriptions;
 pub use wire::Command;
+pub(crate) use wire::write_command;
 
 use link::Link;
 
@@ -102,6 +105,8 @@ pub(crate) struct Shared {
     /// Milliseconds to add to this machine's clock to get that of Redis.
     clock_offset: Cell<i64>,
     run_id: RefCell<String>,
+    /// Connections made so far.
+    greetings: Cell<u64>,
 }
 
 impl Shared {
@@ -112,6 +117,7 @@ impl Shared {
     /// Notes what a fresh connection said of the server; true if it is another incarnation than before.
     pub(crate) fn greeted(&self, greeting: &dial::Greeting) -> bool {
         self.clock_offset.set(greeting.clock_offset);
+        self.greetings.set(self.greetings.get() + 1);
         let mut known = self.run_id.borrow_mut();
         let forgot = !known.is_empty() && *known != greeting.run_id;
         known.clone_from(&greeting.run_id);
@@ -168,6 +174,7 @@ impl Broker {
             sink: RefCell::new(None),
             clock_offset: Cell::new(0),
             run_id: RefCell::new(String::new()),
+            greetings: Cell::new(0),
             options,
         });
         Rc::new(Self {
@@ -244,6 +251,11 @@ impl Broker {
     /// The incarnation of Redis that is connected, or was last.
     pub fn run_id(&self) -> String {
         self.shared.run_id.borrow().clone()
+    }
+
+    /// Another number after each connection that was made anew.
+    pub fn incarnation(&self) -> u64 {
+        self.shared.greetings.get()
     }
 
     /// The list, and the channel, on which answers come.

@@ -9,8 +9,8 @@ use tempest::telemetry::Metrics;
 const MANUAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
 
 /// The lists by the names of their markers.
-fn lists() -> [(&'static str, String); 2] {
-    [("options", options::markdown()), ("metrics", Metrics::markdown())]
+fn lists() -> [(&'static str, String); 3] {
+    [("options", options::markdown()), ("worker-options", options::worker_markdown()), ("metrics", Metrics::markdown())]
 }
 
 /// The text before, between and after a list's markers; `None` where the manual has no such list.

@@ -4,6 +4,7 @@
 //! faults are reported together. Nothing is done here.
 
 use clap::{Parser, Subcommand};
+use tempest::config::Flags;
 
 #[cfg(test)]
 mod manual;
@@ -11,13 +12,14 @@ mod output;
 mod settings;
 
 pub(crate) use output::{complain, say};
-pub(crate) use settings::{Place, Settings};
+pub(crate) use settings::{Base, Place, Settings, Workers};
 
 const EXAMPLES: &str = "\
 Examples:
   tempest up                                everything on this machine, a private Redis included
   tempest up --config shop.toml             the same with routes and workers of one's own
   tempest front --redis rediss://app:secret@redis.example:6380 --listen 0.0.0.0:8080
+  tempest supervise --processes 2..8 -- python3 api.py
   tempest publish news 'hello'              to every browser on /sub/news
   date | tempest publish clock - --event tick
   tempest status                            fronts, queues and workers
@@ -25,6 +27,16 @@ Examples:
 
 A setting is taken from its flag, else its variable, else the file, else its default.
 Exit codes: 0 done, 1 failed, 2 wrong command line or configuration.";
+
+const SUPERVISE_EXAMPLES: &str = "\
+Examples:
+  tempest supervise -- python3 worker.py                      one process for the queue web
+  tempest supervise --queue mail --processes 2..8 --max-jobs 1000 -- ruby mail.rb
+  tempest supervise --config shop.toml                        the [workers.NAME] tables of a file
+  tempest supervise --watch 'app/**/*.py' -- python3 -m app   restarts on every change
+
+SIGTERM or Ctrl-C: each process finishes its job and ends; once more: at once. SIGHUP: a rolling restart.
+The program is told REDIS_URL, TEMPEST_QUEUE and TEMPEST_WORKER_ID. What it prints is logged under its name.";
 
 const CHECK_EXAMPLE: &str = "\
 Example:
@@ -50,6 +62,8 @@ pub(crate) enum Command {
     Up(Settings),
     /// Run the front alone
     Front(Settings),
+    /// Run workers alone: a COMMAND, or those of the file
+    Supervise(Supervise),
     /// Send a message to the browsers on a channel
     Publish(Publish),
     /// Show fronts, queues and workers
@@ -59,6 +73,26 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = SUPERVISE_EXAMPLES)]
+pub(crate) struct Supervise {
+    #[command(flatten)]
+    pub(crate) workers: Workers,
+    #[command(flatten)]
+    pub(crate) base: Base,
+    /// The program of the workers and its arguments; without it those of the file are run
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<String>,
+}
+
+impl Supervise {
+    /// All that was given.
+    pub(crate) fn flags(&self) -> Flags {
+        let settings = self.base.0.settings.iter().chain(&self.workers.0.settings).cloned().collect();
+        Flags { settings, command: self.command.clone() }
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use tempest::config::Flags;
-use tempest::config::options::{ALL, CONFIG, PREFIX, REDIS, Setting};
+use tempest::config::options::{ALL, CONFIG, LOG_FORMAT, LOG_LEVEL, PREFIX, REDIS, Setting, WORKER};
 
 /// All settings that are flags.
 #[derive(Debug)]
@@ -12,7 +12,16 @@ pub(crate) struct Settings(pub(crate) Flags);
 #[derive(Debug)]
 pub(crate) struct Place(pub(crate) Flags);
 
+/// Those of a process that runs workers and no front.
+#[derive(Debug)]
+pub(crate) struct Base(pub(crate) Flags);
+
+/// Those of the workers of a command line.
+#[derive(Debug)]
+pub(crate) struct Workers(pub(crate) Flags);
+
 const PLACE: &[Setting] = &[CONFIG, REDIS, PREFIX];
+const BASE: &[Setting] = &[CONFIG, REDIS, PREFIX, LOG_FORMAT, LOG_LEVEL];
 
 fn arg(setting: &'static Setting) -> Arg {
     let action = if setting.repeats { ArgAction::Append } else { ArgAction::Set };
@@ -25,7 +34,10 @@ fn given(settings: &'static [Setting], matches: &ArgMatches) -> Flags {
         let values = matches.get_many::<String>(setting.flag)?;
         Some(values.map(String::as_str).collect::<Vec<_>>().join(","))
     };
-    Flags { settings: settings.iter().filter_map(|setting| Some((setting, text(setting)?))).collect() }
+    Flags {
+        settings: settings.iter().filter_map(|setting| Some((setting, text(setting)?))).collect(),
+        command: Vec::new(),
+    }
 }
 
 /// What clap asks of a group of flags.
@@ -56,3 +68,5 @@ macro_rules! flags {
 
 flags!(Settings, ALL);
 flags!(Place, PLACE);
+flags!(Base, BASE);
+flags!(Workers, WORKER);

@@ -1,4 +1,4 @@
-//! `tempest status`: fronts, queues and workers, as they registered themselves.
+//! `tempest status`: fronts, queues, workers and supervised processes, as they registered themselves.
 //!
 //! Empty parts say what to do about it. Records are read leniently: what a front or worker of another version does not
 //! say is a dash.
@@ -26,7 +26,8 @@ pub fn status(loaded: &Loaded, json: bool) -> Result<String, CommandError> {
         return Ok(picture.to_string());
     }
     let head = format!("Redis {}, keys under {}:", place.redis, place.keys.prefix());
-    Ok([head, fronts(&registry), queues(&registry), workers(&registry), problems(&registry)].join("\n\n"))
+    let [fronts, queues, workers] = [fronts(&registry), queues(&registry), workers(&registry)];
+    Ok([head, fronts, queues, workers, processes(&registry), problems(&registry)].join("\n\n"))
 }
 
 fn section(title: &str, table: &Table) -> String {
@@ -84,6 +85,29 @@ fn workers(registry: &Registry) -> String {
     section("Workers", &table)
 }
 
+/// What supervisors say of their processes; one that waits to be started again has no worker of its own.
+fn processes(registry: &Registry) -> String {
+    if registry.supervisors.is_empty() {
+        return "Processes\n  none is supervised: `tempest up` and `tempest supervise` do".to_owned();
+    }
+    let mut table =
+        Table::new(&["place", "queue", "host", "pid", "worker", "state", "restarts", "last exit", "at (ago)"]);
+    for supervisor in &registry.supervisors {
+        for process in supervisor["processes"].as_array().into_iter().flatten() {
+            let field = |name| text(&process[name]);
+            let state = match process["until"].as_u64() {
+                Some(until) => format!("waiting {} to restart", duration(until.saturating_sub(registry.at))),
+                None => field("state"),
+            };
+            let (host, ago) = (text(&supervisor["host"]), age(registry.at, &process["last_exit_at"]));
+            let [place, queue, pid, worker] = ["place", "queue", "pid", "worker"].map(field);
+            let [restarts, last] = ["restarts", "last_exit"].map(field);
+            table.row([place, queue, host, pid, worker, state, restarts, last, ago]);
+        }
+    }
+    section("Processes", &table)
+}
+
 fn problems(registry: &Registry) -> String {
     let lists = registry.fronts.iter().filter_map(|front| front.record["problems"].as_array());
     let mut all: Vec<&Value> = lists.flatten().collect();
@@ -124,7 +148,9 @@ mod tests {
         let empty = Registry::default();
         assert!(fronts(&empty).contains("tempest up"));
         assert!(workers(&empty).contains("none has registered"));
-        assert!(queues(&empty).contains("none") && problems(&empty).contains("none"));
+        assert!(
+            queues(&empty).contains("none") && processes(&empty).contains("none") && problems(&empty).contains("none")
+        );
     }
 
     #[test]
@@ -136,6 +162,10 @@ mod tests {
             at: 61_000,
             fronts: vec![FrontState { id: "f".into(), reactors: 1, record }],
             queues: vec![QueueState { name: "web".into(), depth: 3, workers: vec![worker] }],
+            supervisors: vec![json!({"host": "h", "processes": [
+                {"place": "web.1", "queue": "web", "pid": 7, "worker": "web.1-a", "state": "busy", "restarts": 0},
+                {"place": "web.2", "queue": "web", "state": "waiting", "until": 64_000, "restarts": 3,
+                 "last_exit": "SIGSEGV", "last_exit_at": 60_000}]})],
         };
         assert!(
             fronts(&registry).ends_with("f   7    h     1m 0s   127.0.0.1:1337  12        0          -"),
@@ -143,6 +173,9 @@ mod tests {
             fronts(&registry)
         );
         assert!(workers(&registry).contains("web    ruby.1  ruby"), "{}", workers(&registry));
+        let lines: Vec<String> = processes(&registry).lines().map(str::to_owned).collect();
+        assert!(lines[2].ends_with("web.1-a  busy                   0         -          -"), "{lines:?}");
+        assert!(lines[3].ends_with("-        waiting 3s to restart  3         SIGSEGV    1s"), "{lines:?}");
         assert!(problems(&registry).contains("1s   malformed-answer"), "{}", problems(&registry));
         assert!(!problems(&registry).contains("no\nid"));
     }

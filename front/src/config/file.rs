@@ -5,16 +5,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tempest_protocol::{Keys, QueueName};
+use tempest_protocol::Keys;
 
 use super::section::Section;
 use super::value::{
-    Kind, Read, Value, boolean, bytes, command, count, list, listen, listen_or_off, name, one_of, path, pattern, port,
-    prefix, queue, redis_url, string, time,
+    Read, Value, boolean, bytes, count, list, listen, listen_or_off, one_of, path, pattern, port, prefix, redis_url,
+    string, time,
 };
-use super::{
-    AccessLog, ChannelRule, Channels, Config, Front, Limits, Listen, Log, LogFormat, Pattern, Redis, Worker, routes,
-};
+use super::workers::{self, Given};
+use super::{AccessLog, ChannelRule, Channels, Config, Front, Limits, Listen, Log, LogFormat, Pattern, Redis, routes};
 
 const ANY: std::ops::RangeInclusive<usize> = 0..=usize::MAX;
 const SOME: std::ops::RangeInclusive<usize> = 1..=usize::MAX;
@@ -23,8 +22,8 @@ const TICK: Duration = Duration::from_millis(1);
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Reads all of it; `base` is what relative paths are relative to.
-pub(super) fn read(mut root: Section<'_>, base: &Path) -> Config {
+/// Reads all of it; `given` is a command line's own command, `base` is what relative paths are relative to.
+pub(super) fn read(mut root: Section<'_>, given: &Given, base: &Path) -> Config {
     let prefix = root.get("prefix", prefix, "tempest".to_owned());
     let redis = read_redis(root.section("redis"), &prefix, base);
     let front = read_front(root.section("front"));
@@ -34,7 +33,7 @@ pub(super) fn read(mut root: Section<'_>, base: &Path) -> Config {
         Some(all) => all.into_iter().filter_map(|one| routes::read(one, base, limits.body_memory)).collect(),
         None => routes::defaults(),
     };
-    let workers = root.named("workers").into_iter().filter_map(|(name, one)| read_worker(name, one, base)).collect();
+    let workers = workers::read(&mut root, given, base);
     let log = read_log(root.section("log"));
     root.finish();
     Config { redis, front, limits, channels, routes, workers, log, base: base.to_owned() }
@@ -61,6 +60,9 @@ fn read_front(mut section: Section<'_>) -> Front {
         admin: section.get("admin", listen_or_off, Some(local(1338))),
         reactors: section.get("reactors", count(1..=256), 1),
         grace: section.get("grace", time(Duration::ZERO), Duration::from_secs(10)),
+        drain_idle: section.get("drain_idle", time(Duration::ZERO), Duration::from_secs(1)),
+        processes: section.get("processes", count(0..=256), 0),
+        ready_time: section.get("ready_time", time(TICK), Duration::from_secs(30)),
     };
     check_listeners(&section, &front);
     section.finish();
@@ -154,36 +156,6 @@ fn origin(value: &Value<'_>) -> Read<String> {
         return Ok(text);
     }
     Err(value.wrong("* or an origin like https://app.example, in lower case and without a path"))
-}
-
-fn read_worker(name: String, mut section: Section<'_>, base: &Path) -> Option<Worker> {
-    let fit = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-    if name.is_empty() || !name.bytes().all(fit) {
-        section.problem("", "expected a name of letters, digits, _ - and .");
-    }
-    let web = QueueName::new("web").expect("`web` is a queue name");
-    let command = section.require("command", command);
-    let worker = Worker {
-        name,
-        command: command.clone().unwrap_or_default(),
-        processes: section.get("processes", count(0..=1024), 1),
-        queue: section.get("queue", queue, web),
-        needs: section.optional("needs", self::name),
-        env: read_env(section.section("env")),
-        dir: section.optional("dir", path).map_or(base.to_owned(), |dir| base.join(dir)),
-        stop_time: section.get("stop_time", time(Duration::ZERO), Duration::from_secs(10)),
-    };
-    section.finish();
-    command.map(|_| worker)
-}
-
-fn read_env(section: Section<'_>) -> Vec<(String, String)> {
-    section.pairs(|value| match value.kind {
-        Kind::Text(text) if !text.contains('\0') => Ok(text.to_owned()),
-        Kind::Integer(integer) => Ok(integer.to_string()),
-        Kind::Bool(boolean) => Ok(boolean.to_string()),
-        _ => Err(value.wrong("a string without NUL")),
-    })
 }
 
 fn read_log(mut section: Section<'_>) -> Log {

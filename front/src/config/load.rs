@@ -11,6 +11,7 @@ use toml::de::DeTable;
 use super::options::{ALL, CONFIG, Setting};
 use super::problem::{Collector, Problem, Problems};
 use super::section::{Override, Section, Source};
+use super::workers::Given;
 use super::{Config, Listen, Pattern, RedisUrl, RedisUrlError, RouteKind, file};
 
 /// The file that is read when none is named.
@@ -25,6 +26,8 @@ pub enum Mode {
     Up,
     /// The front alone: no URL means the usual local one, and nothing is public unless it is said to be.
     Front,
+    /// Workers alone: no URL means `REDIS_URL`, so that it works unchanged where workers run, else the usual local one.
+    Supervise,
     /// A command that talks to a running front through its Redis: no URL means `REDIS_URL`, so that it works
     /// unchanged where workers run; without that the command has to look for a run on this machine.
     Client,
@@ -35,6 +38,8 @@ pub enum Mode {
 pub struct Flags {
     /// Each setting that was given, with its text; several values are joined by commas.
     pub settings: Vec<(&'static Setting, String)>,
+    /// A program to run and its arguments; empty: none was given.
+    pub command: Vec<String>,
 }
 
 /// A configuration and how it came to be.
@@ -46,6 +51,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// What was assumed and should be known, a sentence each.
     pub notices: Vec<String>,
+    /// What the command line gave.
+    pub flags: Flags,
 }
 
 /// Reads the configuration of one command. `env` looks an environment variable up; `folder` is the working folder.
@@ -66,12 +73,18 @@ pub fn load(
     };
     let path = file.map(|(_, path)| path);
     let base = path.as_deref().and_then(Path::parent).unwrap_or(folder);
-    let mut config = parse(&name, &text, overrides, base)?;
-    if mode == Mode::Client && config.redis.url.is_none() {
+    let given = Given { command: flags.command.clone(), folder: folder.to_owned() };
+    let mut config = parse(&name, &text, overrides, &given, base)?;
+    if matches!(mode, Mode::Client | Mode::Supervise) && config.redis.url.is_none() {
         config.redis.url = worker_url(env)?;
     }
+    if mode == Mode::Supervise && config.workers.is_empty() {
+        let (place, setting) = (if path.is_some() { name } else { "tempest supervise".to_owned() }, String::new());
+        let message = "nothing to run: give a COMMAND after `--`, or a configuration with [workers.NAME] tables";
+        return Err(Problems(vec![Problem { place, setting, message: message.to_owned() }]));
+    }
     let notices = assume(mode, &mut config, path.is_some());
-    Ok(Loaded { config, file: path, notices })
+    Ok(Loaded { config, file: path, notices, flags: flags.clone() })
 }
 
 impl Config {
@@ -80,7 +93,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, at once.
     pub fn from_toml(text: &str, base: &Path) -> Result<Self, Problems> {
-        parse(DEFAULT_FILE, text, HashMap::new(), base)
+        parse(DEFAULT_FILE, text, HashMap::new(), &Given::default(), base)
     }
 }
 
@@ -90,11 +103,17 @@ impl Default for Config {
     }
 }
 
-fn parse(name: &str, text: &str, overrides: HashMap<&'static str, Override>, base: &Path) -> Result<Config, Problems> {
+fn parse(
+    name: &str,
+    text: &str,
+    overrides: HashMap<&'static str, Override>,
+    given: &Given,
+    base: &Path,
+) -> Result<Config, Problems> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let problems = Collector::default();
     let source = Source { name: name.to_owned(), text, overrides, problems, broken: !errors.is_empty() };
-    let config = file::read(Section::root(&source, table.get_ref()), base);
+    let config = file::read(Section::root(&source, table.get_ref()), given, base);
     for error in &errors {
         source.syntax(error.span().map_or(0, |span| span.start), error.message());
     }
@@ -153,8 +172,11 @@ fn assume(mode: Mode, config: &mut Config, has_file: bool) -> Vec<String> {
     if mode == Mode::Client {
         return notices;
     }
-    if mode == Mode::Front && config.redis.url.is_none() {
+    if matches!(mode, Mode::Front | Mode::Supervise) && config.redis.url.is_none() {
         config.redis.url = Some(RedisUrl::tcp("127.0.0.1", 6379));
+    }
+    if mode == Mode::Supervise {
+        return notices;
     }
     let serves_channels = config.routes.iter().any(|route| matches!(route.kind, RouteKind::Subscribe));
     if !config.channels.public.is_empty() || !serves_channels {

@@ -23,6 +23,7 @@ mod tests;
 mod units;
 mod value;
 mod words;
+mod workers;
 
 pub use load::{Flags, Loaded, Mode, load};
 pub use problem::{Problem, Problems};
@@ -41,7 +42,7 @@ pub struct Config {
     pub channels: Channels,
     /// Routes; the first that matches wins.
     pub routes: Vec<Route>,
-    /// Workers that `tempest up` starts.
+    /// Workers that `tempest up` and `tempest supervise` run.
     pub workers: Vec<Worker>,
     /// Logs.
     pub log: Log,
@@ -86,6 +87,12 @@ pub struct Front {
     pub reactors: usize,
     /// How long a drain waits for requests in flight.
     pub grace: Duration,
+    /// How long a drain keeps an idle connection: its next request gets an answer that says «close».
+    pub drain_idle: Duration,
+    /// Processes that `tempest up` keeps; 0: the front runs in its own.
+    pub processes: usize,
+    /// How long `tempest up` waits for a new process to be ready before it keeps the old one.
+    pub ready_time: Duration,
 }
 
 /// Every limit of the request path.
@@ -346,7 +353,7 @@ pub struct Worker {
     /// Program and arguments.
     pub command: Vec<String>,
     /// How many processes.
-    pub processes: usize,
+    pub processes: Processes,
     /// The queue they are told to serve.
     pub queue: QueueName,
     /// A program (found on PATH, or a path relative to the configuration) without which they are left out.
@@ -357,6 +364,58 @@ pub struct Worker {
     pub dir: PathBuf,
     /// From SIGTERM to SIGKILL.
     pub stop_time: Duration,
+    /// A process that does not register itself counts as ready when it has run this long.
+    pub ready_time: Duration,
+    /// The queue must have been empty this long before one process of several is given up.
+    pub idle_time: Duration,
+    /// Bounds of the wait before a process that ended is started again.
+    pub restart_wait: Waits,
+    /// A process is replaced after this many jobs.
+    pub max_jobs: Option<u64>,
+    /// A process is replaced at this age.
+    pub max_age: Option<Duration>,
+    /// A process is replaced when it has more bytes of resident memory.
+    pub max_rss: Option<u64>,
+    /// A process is killed when one job runs longer.
+    pub job_time: Option<Duration>,
+    /// All are replaced, one after the other, when a file changes that one of these patterns names.
+    pub watch: Vec<String>,
+    /// What becomes of its jobs when it dies.
+    pub claims: Claims,
+}
+
+/// How a worker takes jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Claims {
+    /// As claims, which are given back when it dies; pops become claims on their way to Redis.
+    #[default]
+    Reliable,
+    /// It pops, and what it holds when it dies is lost.
+    Base,
+}
+
+/// How many processes, from the least to the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Processes {
+    /// Always there.
+    pub least: usize,
+    /// Where there is much to do.
+    pub most: usize,
+}
+
+/// Bounds of a wait that grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waits {
+    /// Bounds the first wait.
+    pub first: Duration,
+    /// Bounds every later one.
+    pub last: Duration,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(200), last: Duration::from_secs(30) }
+    }
 }
 
 /// Logs.

@@ -53,6 +53,26 @@ pub const PREFIX: Setting = Setting {
     repeats: false,
 };
 
+/// The form of the log.
+pub const LOG_FORMAT: Setting = Setting {
+    flag: "log-format",
+    key: "log.format",
+    value: "FORMAT",
+    default: "auto",
+    help: "The log on standard error: text, json, or auto (text on a terminal, JSON lines elsewhere)",
+    repeats: false,
+};
+
+/// What is logged.
+pub const LOG_LEVEL: Setting = Setting {
+    flag: "log-level",
+    key: "log.level",
+    value: "LEVEL",
+    default: "info",
+    help: "error, warn, info, debug, trace, or a filter like info,tempest::broker=debug",
+    repeats: false,
+};
+
 /// All of them, in the order of help and manual.
 pub const ALL: &[Setting] = &[
     CONFIG,
@@ -114,21 +134,63 @@ pub const ALL: &[Setting] = &[
         help: "A line a request on standard output: off, combined or json",
         repeats: false,
     },
+    LOG_FORMAT,
+    LOG_LEVEL,
+];
+
+const fn of_worker(flag: &'static str, key: &'static str, value: &'static str) -> Setting {
+    Setting { flag, key, value, default: "none", help: "", repeats: false }
+}
+
+/// Those of the workers of a command line (`tempest supervise -- COMMAND`). In a file the same stand under each
+/// `[workers.NAME]`; variables there are none, since they would hold for all groups and reach the workers.
+pub const WORKER: &[Setting] = &[
+    Setting { default: "web", help: "The queue they serve", ..of_worker("queue", "supervise.queue", "NAME") },
     Setting {
-        flag: "log-format",
-        key: "log.format",
-        value: "FORMAT",
-        default: "auto",
-        help: "The log on standard error: text, json, or auto (text on a terminal, JSON lines elsewhere)",
-        repeats: false,
+        default: "1",
+        help: "How many: 4, or 2..8 as there is work (jobs wait over a second, or more of them than processes)",
+        ..of_worker("processes", "supervise.processes", "COUNT")
     },
     Setting {
-        flag: "log-level",
-        key: "log.level",
-        value: "LEVEL",
-        default: "info",
-        help: "error, warn, info, debug, trace, or a filter like info,tempest::broker=debug",
-        repeats: false,
+        help: "Replace a process after so many jobs, or up to a tenth fewer",
+        ..of_worker("max-jobs", "supervise.max_jobs", "COUNT")
+    },
+    Setting {
+        help: "Replace a process at this age, or up to a tenth younger",
+        ..of_worker("max-age", "supervise.max_age", "TIME")
+    },
+    Setting {
+        help: "Replace a process with more resident memory, or up to a tenth less",
+        ..of_worker("max-rss", "supervise.max_rss", "SIZE")
+    },
+    Setting {
+        help: "Kill a process, and all it started, when one job runs longer",
+        ..of_worker("job-time", "supervise.job_time", "TIME")
+    },
+    Setting {
+        default: "1s",
+        help: "A process that does not register counts as ready after it",
+        ..of_worker("ready-time", "supervise.ready_time", "TIME")
+    },
+    Setting {
+        default: "10s",
+        help: "From SIGTERM to SIGKILL of a process and all it started",
+        ..of_worker("stop-time", "supervise.stop_time", "TIME")
+    },
+    Setting {
+        default: "60s",
+        help: "Of several processes give one up when the queue was empty so long",
+        ..of_worker("idle-time", "supervise.idle_time", "TIME")
+    },
+    Setting {
+        default: "200ms..30s",
+        help: "Before a process that ended is started again: first and longest wait",
+        ..of_worker("restart-wait", "supervise.restart_wait", "TIMES")
+    },
+    Setting {
+        help: "Replace all, one after the other, when a file changes: patterns like app/**/*.py",
+        repeats: true,
+        ..of_worker("watch", "supervise.watch", "PATTERNS")
     },
 ];
 
@@ -140,8 +202,23 @@ impl Setting {
 
     /// The text of `--help`.
     pub fn full_help(&self) -> String {
-        format!("{} [{}] [default: {}]", self.help, self.env(), self.default)
+        match self.key.starts_with("supervise.") {
+            true => format!("{} [default: {}]", self.help, self.default),
+            false => format!("{} [{}] [default: {}]", self.help, self.env(), self.default),
+        }
     }
+}
+
+/// The table of workers in the manual.
+pub fn worker_markdown() -> String {
+    let mut out = String::from("| Flag | Under `[workers.NAME]` | Default | What |\n| --- | --- | --- | --- |\n");
+    for Setting { flag, key, value, default, help, repeats } in WORKER {
+        let key = key.rsplit('.').next().unwrap_or_default();
+        let repeats = if *repeats { "; may be repeated" } else { "" };
+        writeln!(out, "| `--{flag} {value}` | `{key}` | {default} | {help}{repeats} |")
+            .expect("writing to a String cannot fail");
+    }
+    out
 }
 
 /// The table of the manual.

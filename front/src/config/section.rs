@@ -87,6 +87,18 @@ impl<'a> Section<'a> {
         Self { source, path: String::new(), at: 0, table: Some(table), asked: Vec::new() }
     }
 
+    /// A table that the file cannot have: its settings are given as flags only.
+    pub(super) fn outside_the_file(source: &'a Source<'a>, path: &'static str) -> Self {
+        Self { source, path: path.to_owned(), at: 0, table: None, asked: Vec::new() }
+    }
+
+    /// Makes a fault of every setting of the table `path` that was given outside the file.
+    pub(super) fn refuse_overrides(&self, path: &str, message: &str) {
+        let within = |key: &str| key.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'));
+        let given = self.source.overrides.iter().filter(|(key, _)| within(key));
+        given.for_each(|(_, given)| self.source.outside(&given.place, "", message.to_owned()));
+    }
+
     fn entry(&mut self, key: &'static str) -> Option<&'a toml::Spanned<DeValue<'a>>> {
         self.asked.push(key);
         self.table?.get(key)

@@ -30,7 +30,10 @@ fn setting(flag: &str) -> &'static Setting {
 }
 
 fn flags(given: &[(&str, &str)]) -> Flags {
-    Flags { settings: given.iter().map(|(flag, text)| (setting(flag), (*text).to_owned())).collect() }
+    Flags {
+        command: Vec::new(),
+        settings: given.iter().map(|(flag, text)| (setting(flag), (*text).to_owned())).collect(),
+    }
 }
 
 fn load_with(mode: Mode, given: &[(&str, &str)], env: &[(&str, &str)], folder: &Path) -> Result<Loaded, Problems> {
@@ -112,13 +115,18 @@ fn reads_routes_in_the_order_of_the_file() {
 fn reads_workers_in_the_order_of_the_file() {
     let config = read(include_str!("tests/full.toml"));
     let [ruby, python] = config.workers.as_slice() else { panic!("two workers") };
-    assert_eq!((ruby.name.as_str(), ruby.processes, ruby.queue.as_str()), ("ruby", 3, "api"));
+    assert_eq!((ruby.name.as_str(), ruby.processes.most, ruby.queue.as_str()), ("ruby", 3, "api"));
     assert_eq!(ruby.command, ["ruby", "my worker.rb"]);
     assert_eq!(ruby.needs.as_deref(), Some("ruby"));
     assert_eq!(ruby.env, [("B".into(), "1".into()), ("A".into(), "x".into())]);
     assert_eq!((ruby.dir.as_path(), ruby.stop_time), (Path::new("/base/workers"), Duration::from_secs(3)));
-    assert_eq!((python.command.len(), python.processes, python.queue.as_str()), (2, 1, "web"));
+    assert_eq!((python.command.len(), python.processes.least, python.queue.as_str()), (2, 1, "web"));
     assert_eq!((python.dir.as_path(), python.stop_time), (Path::new("/base"), Duration::from_secs(10)));
+    assert_eq!((ruby.claims, python.claims), (Claims::Base, Claims::Reliable));
+    assert_eq!(
+        faults("[workers.a]\ncommand = \"x\"\nclaims = \"none\""),
+        ["tempest.toml:3: workers.a.claims: expected one of reliable, base, found \"none\""]
+    );
 }
 
 #[test]
@@ -174,7 +182,7 @@ processes = -1
         "tempest.toml:26: route.path: expected a part {channel} or {channel...}, which names the channel",
         "tempest.toml:29: route.kind: expected one of queue, subscribe, files, or a queue = \"NAME\"",
         "tempest.toml:32: workers.a.command: is missing",
-        "tempest.toml:33: workers.a.processes: expected a whole number from 0 to 1024, found -1",
+        "tempest.toml:33: workers.a.processes: expected a number of processes like 4, or a range like \"2..8\", from 0 to 1024, found -1",
     ];
     assert_eq!(faults(text), expected);
 }
@@ -230,6 +238,8 @@ fn limits_hold_at_their_edges() {
     assert!(faults("[limits]\nbody_memory = 10\n[[route]]\npath = \"/\"\nqueue = \"a\"\nbody_limit = 10").is_empty());
     assert!(faults("[front]\nreactors = 256").is_empty());
     assert_eq!(faults("[front]\nreactors = 257").len(), 1);
+    assert!(faults("[front]\nprocesses = 256\ndrain_idle = 0\nready_time = \"1ms\"").is_empty());
+    assert_eq!(faults("[front]\nprocesses = 257\nready_time = 0").len(), 2);
 }
 
 #[test]

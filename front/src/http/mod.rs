@@ -123,6 +123,11 @@ impl Peer {
         self.activity.set((activity, Instant::now()));
     }
 
+    /// True while nothing is asked and everything said has left.
+    pub fn is_idle(&self) -> bool {
+        self.activity.get().0 == Activity::Idle && self.blocked.get().is_none()
+    }
+
     /// Ends the connection, whatever it is doing.
     pub fn expire(&self) {
         self.expired.set(true);

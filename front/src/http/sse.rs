@@ -47,8 +47,8 @@ pub(super) async fn answer(
     let seat = match context.hub.seat(&name).await {
         Ok(seat) => seat,
         // An EventSource that gets any other status never comes back; so this one is told when to.
-        Err(Refused::Away) => return Ok(with_headers(come_back_later(), cors)),
-        Err(Refused::Draining) => return Err(Failure::Draining),
+        Err(Refused::Away) => return Ok(with_headers(come_back_later("the publishers cannot be reached now"), cors)),
+        Err(Refused::Draining) => return Ok(with_headers(come_back_later("this server is going away"), cors)),
         Err(Refused::Streams | Refused::Channels) => {
             context.metrics.refused.inc(Refusal::TooManyPending);
             return Err(Failure::Overload("too many streams are open"));
@@ -198,8 +198,8 @@ fn first_lines(channels: &Channels) -> String {
     format!(": tempest\nretry: {}\n\n", channels.retry.as_millis())
 }
 
-fn come_back_later() -> Response<Body> {
-    let words = format!(": the publishers cannot be reached now, try again\nretry: {RETRY_AWAY_MS}\n\n");
+fn come_back_later(why: &str) -> Response<Body> {
+    let words = format!(": {why}, try again\nretry: {RETRY_AWAY_MS}\n\n");
     Response::new(Body::whole(words))
 }
 

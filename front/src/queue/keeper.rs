@@ -151,7 +151,7 @@ impl Keeper {
     }
 
     async fn watch_once(&mut self) {
-        let (keys, me) = (&self.queue.keys, self.dispatch.reactor.as_str());
+        let (keys, me) = (&self.queue.keys, self.holder());
         let (lease, claimers) = (keys.lease(), keys.claimers());
         let held = self.dispatch.broker.call(eval(scripts::LEASE, &[&lease], &[me.as_bytes(), LEASE_MS]));
         if !std::mem::replace(&mut self.holds_lease, false) {
@@ -202,11 +202,10 @@ impl Keeper {
     async fn reap(&self, dead: &Dead) {
         let keys = &self.queue.keys;
         let Dead { worker, registration, certain, connections } = dead;
-        if !certain {
-            // From here on it can say nothing that Redis would still take for its word.
-            for id in connections {
-                self.dispatch.broker.forget(Command::new(&[b"CLIENT", b"KILL", b"ID", id.to_string().as_bytes()]));
-            }
+        // From here on it can say nothing that Redis would still take for its word; a wait that Redis still holds for a
+        // dead process would take one more job.
+        for id in connections {
+            self.dispatch.broker.forget(Command::new(&[b"CLIENT", b"KILL", b"ID", id.to_string().as_bytes()]));
         }
         let owned = [
             keys.claimers(),
@@ -261,7 +260,7 @@ impl Keeper {
         let broker = &self.dispatch.broker;
         for entry in entries {
             match serde_json::from_str::<Lost>(entry) {
-                Ok(lost) if lost.reply_to == broker.answers_key() => self.dispatch.died(&lost.death),
+                // Over the list for our own requests, too: an answer that the worker gave before its end lies there.
                 Ok(lost) => {
                     let message = died(&lost.death);
                     broker.forget(Command::new(&[b"RPUSH", lost.reply_to.as_bytes(), message.as_bytes()]));
@@ -270,15 +269,20 @@ impl Keeper {
             }
         }
         let (lease, lost, count) = (self.queue.keys.lease(), self.queue.keys.lost(), entries.len().to_string());
-        let me = self.dispatch.reactor.as_str().as_bytes();
-        broker.forget(eval(scripts::TRIM, &[&lease, &lost], &[me, count.as_bytes()]));
+        broker.forget(eval(scripts::TRIM, &[&lease, &lost], &[self.holder().as_bytes(), count.as_bytes()]));
         true
+    }
+
+    /// The name under which the lease is held: another one for each connection, or what an old one wrote could act for
+    /// the new one.
+    fn holder(&self) -> String {
+        format!("{}:{}", self.dispatch.reactor.as_str(), self.dispatch.broker.incarnation())
     }
 
     /// Leaves the lease to whoever needs it.
     fn let_go(&mut self) {
         if std::mem::take(&mut self.holds_lease) {
-            let (lease, me) = (self.queue.keys.lease(), self.dispatch.reactor.as_str());
+            let (lease, me) = (self.queue.keys.lease(), self.holder());
             self.dispatch.broker.forget(eval(scripts::LEASE, &[&lease], &[me.as_bytes(), b"1"]));
         }
         self.watch.forget();

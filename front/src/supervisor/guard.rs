@@ -10,13 +10,16 @@
 //!
 //! The guard is the program's parent and the same executable as the supervisor (`tempest guard -- PROGRAM ARGS…`). In
 //! between there is a second stage, which announces its process id, asks the kernel for that last signal and then
-//! becomes the program; so the id is known before the first instruction of the program runs.
+//! becomes the program; so the id is known before the first instruction of the program runs. Sockets that are passed
+//! to the program go through both stages; the second says for which process they are (`LISTEN_PID`), the guard keeps
+//! none: a socket that it held would take connections that nobody accepts.
 //!
 //! The lifeline is the guard's standard input. It carries lines. Towards the guard: `term`, which reaches the program
 //! alone, since a script that is told to stop may want the answer of the tool it is just running, and `kill`, which
-//! reaches the whole group. From it: `pid N`, `failed TEXT`, `exit code N` and `exit signal N`. What a member moves into
-//! a group of its own (a daemon) is out of reach. No runtime here: a guard must be there within milliseconds and cost
-//! next to nothing.
+//! reaches the whole group. From it: `pid N`, `failed TEXT`, `stopped`, `continued`, and, at once when the program is
+//! gone and before anybody waits for the rest of its group, `exit code N` or `exit signal N`; its end of the lifeline
+//! closes when the rest is gone, too. What a member moves into a group of its own (a daemon) is out of reach. No runtime
+//! here: a guard must be there within milliseconds and cost next to nothing.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
@@ -53,7 +56,7 @@ pub fn this_executable() -> PathBuf {
     }
 }
 
-/// Runs the hidden command `guard [--grace MS] [--lock FILE] -- PROGRAM ARGS…`; `args` begin after the word `guard`.
+/// Runs the hidden command `guard [--grace MS] [--lock FILE] [--sockets N] -- PROGRAM ARGS…`; `args` begin after the word `guard`.
 ///
 /// Returns the program's exit code, or 128 plus the number of the signal that ended it; 2 for a wrong command line.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -77,6 +80,8 @@ fn complain(code: u8, text: &str) -> ExitCode {
 struct Task {
     grace: Duration,
     lock: Option<PathBuf>,
+    /// How many sockets are passed on.
+    sockets: usize,
     /// The second stage's parent.
     guard: Option<i32>,
     program: OsString,
@@ -86,7 +91,7 @@ struct Task {
 impl Task {
     fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let mut args = args.into_iter();
-        let (mut grace, mut lock, mut guard) = (GRACE, None, None);
+        let (mut grace, mut lock, mut sockets, mut guard) = (GRACE, None, 0, None);
         loop {
             let option = args.next().ok_or("expected `-- PROGRAM ARGS…`")?;
             if option == "--" {
@@ -96,12 +101,13 @@ impl Task {
             match option.to_str() {
                 Some("--grace") => grace = Duration::from_millis(number(&value)?),
                 Some("--exec") => guard = Some(number(&value)?),
+                Some("--sockets") => sockets = number(&value)?,
                 Some("--lock") => lock = Some(value.into()),
                 _ => return Err(format!("{} is not an option of the guard", option.display())),
             }
         }
         let program = args.next().ok_or("expected a program after `--`")?;
-        Ok(Self { grace, lock, guard, program, args: args.collect() })
+        Ok(Self { grace, lock, sockets, guard, program, args: args.collect() })
     }
 }
 
@@ -120,11 +126,14 @@ fn guard(task: &Task) -> io::Result<ExitCode> {
     let lifeline = lifeline()?;
     let adopts = adopt_orphans();
     let group = Arc::new(Group::of(&second_stage(task, &lifeline)?));
+    if task.sockets > 0 {
+        close_sockets(task.sockets)?;
+    }
     let (watched, commands, grace) = (Arc::clone(&group), lifeline.try_clone()?, task.grace);
     thread::Builder::new().name("lifeline".into()).spawn(move || obey(commands, &watched, grace))?;
-    let end = group.outlive(adopts, grace);
     // The supervisor may be gone; then nobody asks.
-    let _ = (&lifeline).write_all(end.report().as_bytes());
+    let report = |line: &str| drop((&lifeline).write_all(line.as_bytes()));
+    let end = group.outlive(adopts, grace, report);
     Ok(ExitCode::from(end.code()))
 }
 
@@ -136,11 +145,23 @@ fn adopt_orphans() -> bool {
     false
 }
 
+/// Closes the sockets that the second stage has inherited by now.
+fn close_sockets(count: usize) -> io::Result<()> {
+    let mut sockets = listenfd::ListenFd::from_env();
+    for at in 0..count {
+        drop(sockets.take_tcp_listener(at)?);
+    }
+    Ok(())
+}
+
 fn second_stage(task: &Task, lifeline: &File) -> io::Result<Child> {
     let mut command = Command::new(this_executable());
     command.arg0("tempest").args(["guard", "--exec"]).arg(std::process::id().to_string());
     if let Some(lock) = &task.lock {
         command.arg("--lock").arg(lock);
+    }
+    if task.sockets > 0 {
+        command.arg("--sockets").arg(task.sockets.to_string());
     }
     command.arg("--").arg(&task.program).args(&task.args);
     command.stdin(lifeline.try_clone()?).process_group(0).spawn()
@@ -184,12 +205,19 @@ impl Group {
     }
 
     /// Waits for the program and then for what it leaves in its group, which is told to end and gets `grace` for it. Where
-    /// the guard does not adopt, it could not learn of their end, so they are killed at once.
-    fn outlive(self: &Arc<Self>, adopts: bool, grace: Duration) -> End {
+    /// the guard does not adopt, it could not learn of their end, so they are killed at once. What happens to the program
+    /// is reported before anything else is done: somebody may be waiting for its work.
+    fn outlive(self: &Arc<Self>, adopts: bool, grace: Duration, report: impl Fn(&str)) -> End {
         let mut end = End::Code(1);
-        while let Some((pid, status)) = self.reap_next(adopts) {
-            if pid == self.id {
+        while let Some(changed) = self.next_change(adopts) {
+            let Some((_, status)) = changed.filter(|(pid, _)| *pid == self.id) else { continue };
+            if status.stopped() {
+                report("stopped\n");
+            } else if status.continued() {
+                report("continued\n");
+            } else {
                 end = End::of(status);
+                report(&end.report());
                 self.end_rest(grace);
             }
         }
@@ -210,22 +238,35 @@ impl Group {
         self.signal_all(Signal::KILL);
     }
 
-    /// Waits for the end of any child, of the group or adopted from outside it, and reaps it. None: the group is empty.
-    fn reap_next(&self, adopts: bool) -> Option<(Pid, WaitStatus)> {
+    /// Waits until any child, of the group or adopted from outside it, ends (then it is reaped), is stopped or goes on; the
+    /// inner None: somebody else's affair. The outer None: the group is empty.
+    fn next_change(&self, adopts: bool) -> Option<Option<(Pid, WaitStatus)>> {
         if !self.left().anybody {
             return None;
         }
-        while let Err(Errno::INTR) = waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOWAIT) {}
+        let any = WaitIdOptions::EXITED | WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED;
+        let seen = loop {
+            match waitid(WaitId::All, any | WaitIdOptions::NOWAIT) {
+                Err(Errno::INTR) => {}
+                seen => break seen.ok().flatten(),
+            }
+        };
         let mut left = self.left();
-        if !adopts {
+        let ended = seen.is_some_and(|status| !status.stopped() && !status.continued());
+        // Before it is reaped: the number is the program's until then.
+        if !adopts && ended {
             let _ = kill_process_group(self.id, Signal::KILL);
         }
-        let reaped = wait(WaitOptions::NOHANG).ok().flatten();
-        left.program &= reaped.is_none_or(|(pid, _)| pid != self.id);
+        let changed = wait(WaitOptions::NOHANG | WaitOptions::UNTRACED | WaitOptions::CONTINUED).ok().flatten();
+        left.program &= !changed.is_some_and(|(pid, status)| pid == self.id && has_ended(status));
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         left.anybody = !matches!(waitid(WaitId::Pgid(Some(self.id)), look), Err(Errno::CHILD));
-        reaped
+        Some(changed)
     }
+}
+
+fn has_ended(status: WaitStatus) -> bool {
+    status.exited() || status.signaled()
 }
 
 /// Does what the supervisor says, and ends the group when there is no supervisor any more.
@@ -234,7 +275,11 @@ fn obey(commands: File, group: &Group, grace: Duration) {
     let mut line = String::new();
     while commands.read_line(&mut line).is_ok_and(|bytes| bytes > 0) && line.len() < COMMAND_BYTES {
         match line.trim_end() {
-            "term" => group.signal_program(Signal::TERM),
+            "term" => {
+                group.signal_program(Signal::TERM);
+                // One that is stopped could not act on it.
+                group.signal_program(Signal::CONT);
+            }
             "kill" => group.signal_all(Signal::KILL),
             _ => {}
         }
@@ -296,7 +341,12 @@ fn try_become_program(task: &Task, guard: i32, lifeline: &mut File) -> io::Resul
         Some(path) => Stdio::from(lock(path)?),
         None => Stdio::null(),
     };
-    Err(Command::new(&task.program).args(&task.args).stdin(stdin).exec())
+    let mut program = Command::new(&task.program);
+    program.args(&task.args).stdin(stdin);
+    if task.sockets > 0 {
+        program.env("LISTEN_PID", std::process::id().to_string());
+    }
+    Err(program.exec())
 }
 
 /// Asks the kernel for SIGKILL at the guard's death; the request survives the change into the program.

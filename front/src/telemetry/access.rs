@@ -85,6 +85,13 @@ impl AccessLog {
         let _ = io::Write::write_all(&mut open.background.writer.clone(), line.as_bytes());
     }
 
+    /// Writes a line that is one of this log already: that of a child. Never blocks.
+    pub fn relay(&self, line: &str) {
+        if let Some(open) = &self.0 {
+            let _ = io::Write::write_all(&mut open.background.writer.clone(), format!("{line}\n").as_bytes());
+        }
+    }
+
     /// Lines dropped so far.
     pub fn dropped(&self) -> usize {
         self.0.as_ref().map_or(0, |open| open.background.drops.dropped_lines())

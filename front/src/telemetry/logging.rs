@@ -46,7 +46,18 @@ impl Background {
 
 /// The running log. Dropped last: what is still waiting is written then.
 #[derive(Debug)]
-pub struct Logging(Background);
+pub struct Logging(Background, Style);
+
+/// Takes lines that are lines of this log already: those of a child that logs as we do.
+#[derive(Clone, Debug)]
+pub struct Relay(NonBlocking);
+
+impl Relay {
+    /// Writes one line; drops it when too many are waiting. Never blocks.
+    pub fn write(&self, line: &str) {
+        let _ = io::Write::write_all(&mut self.0.clone(), format!("{line}\n").as_bytes());
+    }
+}
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +82,20 @@ pub fn start(log: &Log) -> Logging {
     if tracing::subscriber::set_global_default(subscriber).is_err() {
         tracing::debug!("the log had been started before");
     }
-    Logging(background)
+    Logging(background, style)
 }
 
 impl Logging {
+    /// The format, decided.
+    pub fn format(&self) -> LogFormat {
+        if self.1 == Style::Json { LogFormat::Json } else { LogFormat::Text }
+    }
+
+    /// For lines of children that log in [`Logging::format`].
+    pub fn relay(&self) -> Relay {
+        Relay(self.0.writer.clone())
+    }
+
     /// Brings the metric of dropped lines up to date; `access` is the access log's share.
     pub fn count_dropped(&self, metrics: &Metrics, access: &super::AccessLog) {
         let dropped = self.0.drops.dropped_lines() + access.dropped();

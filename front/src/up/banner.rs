@@ -4,9 +4,9 @@ use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
 
-use super::workers::Workers;
-use crate::config::{LogFormat, RedisUrl};
+use crate::config::{LogFormat, Processes, RedisUrl};
 use crate::supervisor::which::which;
+use crate::workers::Workers;
 
 /// All that is shown.
 pub(super) struct Banner<'a> {
@@ -56,9 +56,10 @@ impl Banner<'_> {
     }
 
     fn running(&self) -> String {
-        let one = |(name, processes): &(String, usize)| match processes {
-            1 => name.clone(),
-            many => format!("{name} ×{many}"),
+        let one = |(name, processes): &(String, Processes)| match processes {
+            Processes { least: 1, most: 1 } => name.clone(),
+            Processes { least, most } if least == most => format!("{name} ×{most}"),
+            Processes { least, most } => format!("{name} ×{least}..{most}"),
         };
         let all: Vec<String> = self.workers.running.iter().map(one).collect();
         if all.is_empty() { "none; requests wait in the queue until one comes".to_owned() } else { all.join(", ") }
@@ -94,7 +95,9 @@ mod tests {
     #[test]
     fn says_where_to_look_and_what_to_type() {
         let mut workers = Workers::default();
-        workers.running = vec![("ruby".into(), 1), ("python".into(), 3)];
+        workers.running = [("ruby", 1, 1), ("python", 3, 3), ("php", 2, 8)]
+            .map(|(name, least, most)| (name.to_owned(), Processes { least, most }))
+            .to_vec();
         workers.left_out = vec![("go".into(), "go".into())];
         let redis = RedisUrl::tcp("127.0.0.1", 6379);
         let http = ["0.0.0.0:1337".parse().expect("an address")];
@@ -104,7 +107,7 @@ mod tests {
             "page      http://127.0.0.1:1337/\n",
             "redis-cli -u redis://127.0.0.1:6379/0 publish test hello\n",
             "./dev tempest publish test hello\n",
-            "workers   ruby, python ×3\n",
+            "workers   ruby, python ×3, php ×2..8\n",
             "left out  go: it needs `go`, which is not here\n",
         ] {
             assert!(text.contains(part), "{part:?} in {text}");

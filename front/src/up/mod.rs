@@ -2,14 +2,14 @@
 //!
 //! Up: the private Redis, the front, the workers. Down: the front first, while the workers still answer what it waits
 //! for; then the workers; Redis last, since everybody writes to it. This module is the only one that knows that order,
-//! and it knows nothing else.
+//! and it knows nothing else. The front is in this process, or is several processes (`fronts`).
 
 mod banner;
-mod roster;
-mod signals;
+mod fronts;
+pub(crate) mod signals;
 pub mod state;
-mod workers;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,18 +20,22 @@ use tokio::task::JoinHandle;
 use crate::admin::Admin;
 use crate::config::{Loaded, RedisAddress, RedisUrl};
 use crate::lifecycle::Phase;
+use crate::listener::{ListenError, Listeners, Passed};
+use crate::notify::Notifier;
 use crate::run;
 use crate::server::{self, Running};
+use crate::supervise;
 use crate::supervisor::child::Lines;
 use crate::supervisor::keep::Event;
 use crate::supervisor::redis::{NoServer, PrivateRedis, Settings, StartError, default_folder, find_server};
 use crate::telemetry::AccessLog;
 use crate::telemetry::logging::Logging;
+use crate::workers::proxy::{self, Proxy};
+use crate::workers::{Jobs, Roster, Told, Workers};
 use banner::Banner;
-use roster::Roster;
+use fronts::Fronts;
 use signals::Signals;
 use state::{Place, Run, StateFile};
-use workers::{Told, Workers};
 
 /// The name of the private Redis in the log.
 const REDIS: &str = "redis";
@@ -50,16 +54,19 @@ enum UpError {
     #[error("{0}")]
     Redis(#[from] StartError),
     #[error("{0}")]
+    Listen(#[from] ListenError),
+    #[error("{0}")]
     Front(#[from] server::StartError),
     #[error("cannot {0}: {1}")]
     System(&'static str, std::io::Error),
 }
 
 /// Runs everything until Ctrl-C or SIGTERM has ended it in order; blocks. A second signal hastens the end.
-pub fn run(loaded: Loaded, logging: Logging) -> ExitCode {
+/// `passed` are the sockets that it was given.
+pub fn run(loaded: Loaded, passed: Vec<Passed>, logging: Logging) -> ExitCode {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(up(&loaded, &logging)),
+        Ok(runtime) => runtime.block_on(up(&loaded, passed, &logging)),
         Err(error) => Err(UpError::System("start", error)),
     };
     if let Err(error) = &ended {
@@ -70,40 +77,59 @@ pub fn run(loaded: Loaded, logging: Logging) -> ExitCode {
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn up(loaded: &Loaded, logging: &Logging) -> Result<(), UpError> {
+async fn up(loaded: &Loaded, passed: Vec<Passed>, logging: &Logging) -> Result<(), UpError> {
     let signals = Signals::listen().map_err(|error| UpError::System("listen to signals", error))?;
     let access = AccessLog::start(loaded.config.log.access);
     let mut all = All::default();
     let started = tokio::select! {
-        started = all.start(loaded, &access) => started,
+        started = all.start(loaded, passed, logging, &access) => started,
         () = signals.reached(1) => Ok(()),
     };
+    let notifier = Notifier::from_env();
+    let _watchdog = notifier.watchdog();
     if started.is_ok() {
+        notifier.ready(&supervise::status(&all.workers));
         tokio::select! {
             () = signals.reached(1) => tracing::info!("stopping; once more to hasten"),
-            () = all.count_dropped(logging, &access) => {}
+            () = all.tend(logging, &access, &signals, &notifier) => {}
         }
+        notifier.stopping();
     }
     all.stop(&signals).await;
     started
+}
+
+/// The front.
+enum Front {
+    /// In this process.
+    Here(Running),
+    /// In processes of its own.
+    Beside(Fronts),
 }
 
 /// All that runs.
 #[derive(Default)]
 struct All {
     redis: Option<PrivateRedis>,
-    front: Option<Running>,
+    front: Option<Front>,
     admin: Option<Admin>,
     workers: Workers,
     roster: Roster,
     told: Option<Told>,
     beat: Option<JoinHandle<()>>,
+    proxy: Option<proxy::Running>,
     state: Option<StateFile>,
 }
 
 impl All {
     /// Starts everything; what has started when it fails or is dropped is there for [`All::stop`].
-    async fn start(&mut self, loaded: &Loaded, access: &AccessLog) -> Result<(), UpError> {
+    async fn start(
+        &mut self,
+        loaded: &Loaded,
+        passed: Vec<Passed>,
+        logging: &Logging,
+        access: &AccessLog,
+    ) -> Result<(), UpError> {
         let place = Place::find().map_err(|error| UpError::System("keep the state of this run", error))?;
         let config = &loaded.config;
         let (redis, direct) = match &config.redis.url {
@@ -113,15 +139,36 @@ impl All {
                 (RedisUrl::tcp("127.0.0.1", private.port()), by_socket(private))
             }
         };
-        let front = self.front.insert(server::start(Arc::new(config.clone()), direct, access.clone())?);
+        let listeners = Listeners::open(&config.front, passed)?;
+        let front = if config.front.processes == 0 {
+            let sockets = (listeners.http, listeners.patience);
+            Front::Here(server::start(Arc::new(config.clone()), sockets, direct.clone(), access.clone())?)
+        } else {
+            let fronts = Fronts::start(loaded, listeners.http, &direct, &place, (logging, access));
+            let fronts = fronts.map_err(|error| UpError::System("start fronts", error))?;
+            let http: Vec<String> = fronts.addresses().iter().map(ToString::to_string).collect();
+            tracing::info!(http = http.join(","), processes = config.front.processes, "listening");
+            Front::Beside(fronts)
+        };
+        let front = self.front.insert(front);
         // It answers until the drain is over: «not ready» is an answer too.
-        self.admin = run::admin(front, config.front.admin.clone()).await?;
-        let told =
-            self.told.insert(Told { redis: redis.clone(), keys: config.redis.keys.clone(), base: config.base.clone() });
+        self.admin = listeners.admin.map(|listener| front.admin(listener)).transpose()?;
+        let jobs = Jobs::default();
+        let (hooks, proxy) = Proxy::start(direct, redis.clone(), config.redis.keys.clone(), jobs.clone());
+        self.proxy = Some(proxy);
+        let told = self.told.insert(Told {
+            redis: redis.clone(),
+            keys: config.redis.keys.clone(),
+            base: config.base.clone(),
+            development: true,
+            guard: None,
+            hooks: Arc::new(hooks),
+            jobs,
+        });
         self.workers = Workers::start(&config.workers, told, &self.roster);
         self.beat = Some(tokio::task::spawn_local(self.roster.clone().beat(redis.clone(), told.keys.clone())));
-        await_ready(front).await;
-        let run = describe(loaded, &redis, front, self.admin.as_ref());
+        front.await_ready().await;
+        let run = describe(loaded, &redis, front.addresses(), self.admin.as_ref());
         self.state = Some(place.write(&run).map_err(|error| UpError::System("write the state of this run", error))?);
         let admin = self.admin.as_ref().map(Admin::address);
         let banner = Banner { http: front.addresses(), admin, redis: &redis, workers: &self.workers };
@@ -129,15 +176,19 @@ impl All {
         Ok(())
     }
 
-    /// Keeps the count of dropped log lines up to date, for ever.
-    async fn count_dropped(&self, logging: &Logging, access: &AccessLog) {
-        let view = self.front.as_ref().map(Running::view);
-        let mut ticks = tokio::time::interval(COUNT_EVERY);
-        loop {
-            ticks.tick().await;
-            if let Some(view) = &view {
-                logging.count_dropped(view.metrics(), access);
+    /// What is to be done while everything runs, for ever: keeps the count of dropped log lines up to date, and replaces
+    /// fronts and workers when that is asked for.
+    async fn tend(&mut self, logging: &Logging, access: &AccessLog, signals: &Signals, notifier: &Notifier) {
+        let Self { front, workers, .. } = self;
+        match front {
+            Some(Front::Here(front)) => tokio::select! {
+                () = count_dropped(front, logging, access) => {}
+                () = supervise::restart_on_demand(workers, signals, notifier, async || {}) => {}
+            },
+            Some(Front::Beside(fronts)) => {
+                supervise::restart_on_demand(workers, signals, notifier, async || fronts.replace().await).await;
             }
+            None => std::future::pending().await,
         }
     }
 
@@ -145,12 +196,15 @@ impl All {
     async fn stop(mut self, signals: &Signals) {
         drop(self.state.take());
         if let Some(front) = self.front.take() {
-            drain(front, signals).await;
+            front.stop(signals).await;
             drop(self.admin.take());
             tracing::debug!("the front has ended");
         }
         self.workers.stop(signals.reached(2)).await;
         tracing::debug!("the workers have ended");
+        if let Some(proxy) = self.proxy.take() {
+            proxy.close().await;
+        }
         if let (Some(beat), Some(told)) = (self.beat.take(), self.told.take()) {
             beat.abort();
             self.roster.close(&told.redis, &told.keys).await;
@@ -163,15 +217,59 @@ impl All {
     }
 }
 
-/// Waits until the front takes requests, or says that it does not yet: somebody else's Redis may come later.
-async fn await_ready(front: &Running) {
-    let view = front.view();
-    let deadline = Instant::now() + READY_TIME;
-    while let Some(reason) = view.not_ready() {
-        if Instant::now() >= deadline {
-            return tracing::warn!("the front is not ready yet: {reason}");
+impl Front {
+    fn addresses(&self) -> &[SocketAddr] {
+        match self {
+            Self::Here(front) => front.addresses(),
+            Self::Beside(fronts) => fronts.addresses(),
         }
-        tokio::time::sleep(READY_LOOK).await;
+    }
+
+    fn admin(&self, listener: std::net::TcpListener) -> Result<Admin, UpError> {
+        match self {
+            Self::Here(front) => Ok(run::admin(front, listener)?),
+            Self::Beside(fronts) => {
+                let admin = Admin::start(listener, fronts.subject());
+                let admin = admin.map_err(|error| UpError::System("listen for operators", error))?;
+                tracing::info!(admin = %admin.address(), "listening for operators");
+                Ok(admin)
+            }
+        }
+    }
+
+    fn not_ready(&self) -> Option<String> {
+        match self {
+            Self::Here(front) => front.view().not_ready().map(str::to_owned),
+            Self::Beside(fronts) => fronts.not_ready(),
+        }
+    }
+
+    /// Waits until it takes requests, or says that it does not yet: somebody else's Redis may come later.
+    async fn await_ready(&self) {
+        let deadline = Instant::now() + READY_TIME;
+        while let Some(reason) = self.not_ready() {
+            if Instant::now() >= deadline {
+                return tracing::warn!("the front is not ready yet: {reason}");
+            }
+            tokio::time::sleep(READY_LOOK).await;
+        }
+    }
+
+    async fn stop(self, signals: &Signals) {
+        match self {
+            Self::Here(front) => drain(front, signals).await,
+            Self::Beside(fronts) => fronts.stop(signals.reached(2)).await,
+        }
+    }
+}
+
+/// Keeps the count of dropped log lines up to date, for ever.
+async fn count_dropped(front: &Running, logging: &Logging, access: &AccessLog) {
+    let view = front.view();
+    let mut ticks = tokio::time::interval(COUNT_EVERY);
+    loop {
+        ticks.tick().await;
+        logging.count_dropped(view.metrics(), access);
     }
 }
 
@@ -220,7 +318,7 @@ fn by_socket(redis: &PrivateRedis) -> RedisUrl {
     RedisUrl { address: RedisAddress::Unix(redis.socket().to_owned()), ..RedisUrl::tcp("", 0) }
 }
 
-fn describe(loaded: &Loaded, redis: &RedisUrl, front: &Running, admin: Option<&Admin>) -> Run {
+fn describe(loaded: &Loaded, redis: &RedisUrl, http: &[SocketAddr], admin: Option<&Admin>) -> Run {
     Run {
         pid: std::process::id(),
         started: state::now_ms(),
@@ -228,7 +326,7 @@ fn describe(loaded: &Loaded, redis: &RedisUrl, front: &Running, admin: Option<&A
         redis: redis.clone(),
         prefix: loaded.config.redis.keys.prefix().to_owned(),
         channel_prefix: loaded.config.channels.prefix.clone(),
-        http: front.addresses().iter().map(ToString::to_string).collect(),
+        http: http.iter().map(ToString::to_string).collect(),
         admin: admin.map(|admin| admin.address().to_string()),
     }
 }

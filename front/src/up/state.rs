@@ -98,6 +98,11 @@ impl Place {
         self.folder.join(format!("{}.sock", self.name))
     }
 
+    /// The path of the socket on which front process `number` of this run tells how it is.
+    pub fn notify_socket(&self, number: u64) -> PathBuf {
+        self.folder.join(format!("{}.{number}", self.name))
+    }
+
     /// Writes the state file: it is there whole and locked, or not at all.
     pub fn write(&self, run: &Run) -> io::Result<StateFile> {
         let path = self.folder.join(format!("{}.json", self.name));
@@ -191,7 +196,17 @@ fn sweep(folder: &Path) {
     for path in state_files(folder) {
         if File::open(&path).is_ok_and(|file| !is_live(&file)) {
             let _ = fs::remove_file(&path);
-            let _ = fs::remove_file(path.with_extension("sock"));
+            remove_sockets(&path);
+        }
+    }
+}
+
+/// Removes the sockets beside a dead run's state file: those of its Redis and of its fronts, `1234.sock` and `1234.5`.
+fn remove_sockets(path: &Path) {
+    let (Some(folder), Some(run)) = (path.parent(), path.file_stem()) else { return };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()) {
+        if entry.file_stem() == Some(run) {
+            let _ = fs::remove_file(entry);
         }
     }
 }

@@ -1,14 +1,16 @@
 //! The guard and its lifeline.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tempest::supervisor::child::{Child, Exit};
+use rustix::process::Signal;
+use tempest::supervisor::child::{Child, Exit, Program, Socket};
 
-use crate::support::{DEADLINE, Folder, TEMPEST, await_gone, kill9, lines, parent, shell, within};
+use crate::support::{DEADLINE, Folder, TEMPEST, await_gone, kill9, lines, parent, shell, signal, within};
 
 /// A guard without a supervisor around it: its process, the lifeline, and what its program writes.
 struct Bare {
@@ -91,6 +93,37 @@ fn a_stop_reaches_the_program_first_and_then_what_it_leaves() {
     lifeline.write_all(b"term\n").expect("an order");
     assert_eq!([bare.line(), bare.line()], ["program", "other"]);
     assert_eq!(bare.guard.wait().expect("reaped").code(), Some(3));
+}
+
+#[test]
+fn a_death_is_reported_before_the_rest_of_the_group_is_gone() {
+    let mut bare = Bare::start(&["--grace", "100000"], "sh -c 'trap \"\" TERM; echo up; exec sleep 1000' & wait");
+    assert_eq!(bare.line(), "up");
+    let pid: i32 = bare.report().strip_prefix("pid ").and_then(|pid| pid.parse().ok()).expect("a process id");
+    kill9(pid);
+    assert_eq!(bare.report(), "exit signal 9");
+    assert!(bare.guard.try_wait().expect("our child").is_none(), "the guard still waits for the other");
+    bare.lifeline.as_mut().expect("open").write_all(b"kill\n").expect("an order");
+    bare.await_end_of_output();
+    assert_eq!(bare.guard.wait().expect("reaped").code(), Some(128 + 9));
+}
+
+#[test]
+fn a_program_that_is_stopped_is_said_to_be() {
+    let mut bare = Bare::start(&[], "echo up; exec sleep 1000");
+    assert_eq!(bare.line(), "up");
+    let pid: i32 = bare.report().strip_prefix("pid ").and_then(|pid| pid.parse().ok()).expect("a process id");
+    for _ in 0..2 {
+        signal(pid, Signal::STOP);
+        assert_eq!(bare.report(), "stopped");
+        signal(pid, Signal::CONT);
+        assert_eq!(bare.report(), "continued");
+    }
+    signal(pid, Signal::STOP);
+    assert_eq!(bare.report(), "stopped");
+    kill9(pid);
+    assert_eq!(bare.report(), "exit signal 9");
+    bare.guard.wait().expect("reaped");
 }
 
 #[test]
@@ -217,4 +250,27 @@ async fn a_lock_lasts_as_long_as_its_holder() {
     assert!(lock.try_lock().is_err(), "held by the program");
     within("the stop", child.stop(DEADLINE, std::future::pending())).await;
     assert!(lock.try_lock().is_ok(), "free once it is gone");
+}
+
+#[tokio::test]
+async fn sockets_reach_the_program_and_stay_with_nobody_else() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    let shown = std::fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).expect("an open file");
+    let listener = Arc::new(listener);
+    let sockets = ["http", "admin"].map(|name| Socket { name, listener: Arc::clone(&listener) });
+    let script = "echo $LISTEN_PID $LISTEN_FDS $LISTEN_FDNAMES; readlink /proc/$$/fd/3 /proc/$$/fd/4; exec sleep 60";
+    let program = Program { sockets: sockets.into(), ..shell(script) };
+    let (take, mut said) = lines();
+    let mut child = Child::spawn(&program, take).expect("a guard");
+    let pid = within("the id", child.pid()).await.expect("it runs");
+    let mut line = async || within("a line", said.recv()).await.expect("it speaks");
+    assert_eq!(line().await, format!("{pid} 2 http:admin"));
+    for _ in 0..2 {
+        assert_eq!(line().await, shown.to_string_lossy());
+    }
+    let guard = parent(pid).expect("it has a guard");
+    let files = std::fs::read_dir(format!("/proc/{guard}/fd")).expect("it runs").flatten();
+    let held = files.filter(|file| std::fs::read_link(file.path()).is_ok_and(|link| link == shown)).count();
+    assert_eq!(held, 0, "the guard holds what it passed on");
+    child.kill().await;
 }

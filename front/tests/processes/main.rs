@@ -2,6 +2,11 @@
 //! process that is gone) under one deadline.
 
 mod guard;
+mod hooks;
+mod limits;
 mod redis;
+mod rolling;
+mod supervise;
+mod supervised;
 mod support;
 mod up;

@@ -46,6 +46,7 @@ pub(crate) fn shell(script: &str) -> Program {
         grace: Duration::from_millis(500),
         lock: None,
         guard: Some(TEMPEST.into()),
+        sockets: Vec::new(),
     }
 }
 
@@ -65,7 +66,11 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 }
 
 pub(crate) fn kill9(pid: i32) {
-    kill_process(Pid::from_raw(pid).expect("a process id"), Signal::KILL).expect("the process is there");
+    signal(pid, Signal::KILL);
+}
+
+pub(crate) fn signal(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).expect("a process id"), signal).expect("the process is there");
 }
 
 /// True where the process runs; one that only waits to be reaped does not.

@@ -209,6 +209,23 @@ fn parts_that_came_early_do_not_outlive_their_attempt() {
 }
 
 #[test]
+fn an_answer_given_before_the_end_counts() {
+    let world = World::start();
+    for n in 0..20 {
+        let mut worker = Claimer::start(&world.redis, &format!("w{n}"));
+        let mut http = world.http();
+        http.request("POST", "/work", &[], b"");
+        let claim = worker.claim(1);
+        worker.answer(&claim, json!({"status": 200}), "before");
+        worker.die();
+        assert_eq!(http.response().text(), "before", "it died between the answer and the acknowledgement");
+    }
+    wait_until("all to be found dead", || world.count("tempest_workers_reaped_total", &[]) == 20);
+    assert_eq!(world.count("tempest_requests_orphaned_total", &[]), 0);
+    world.finish();
+}
+
+#[test]
 fn one_lost_connection_or_a_long_job_is_no_death() {
     let world = World::start();
     let mut worker = Claimer::start(&world.redis, "slow");

@@ -107,6 +107,16 @@ impl Keys {
         format!("{}:@queues", self.prefix)
     }
 
+    /// `tempest:@supervisors`: sorted set of supervisor ids by their last beat in ms.
+    pub fn supervisors(&self) -> String {
+        format!("{}:@supervisors", self.prefix)
+    }
+
+    /// `tempest:@supervisor:<id>`: what one supervisor runs, a JSON string that expires.
+    pub fn supervisor(&self, id: &str) -> String {
+        format!("{}:@supervisor:{id}", self.prefix)
+    }
+
     /// True where an answer may be sent: under `<prefix>:@` and nowhere else, so that a forged job cannot make a
     /// worker write to any key.
     pub fn is_reply_to(&self, key: &str) -> bool {

@@ -9,7 +9,7 @@ from typing import Iterator
 
 import pytest
 import redis
-from support import Front, Server
+from support import Front, Server, left
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +43,19 @@ def client(server: Server) -> Iterator[redis.Redis]:
 def front(client: redis.Redis) -> Iterator[Front]:
     """After the test nothing may be left in Redis: every job taken, every answer read, no worker registered."""
     yield Front(client)
-    assert client.keys("*") == []
+    assert left(client) == []
 
 
 @pytest.fixture(autouse=True)
 def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REDIS_URL", "TEMPEST_QUEUE", "TEMPEST_WORKER_ID", "TEMPEST_ENV"):
+    for name in (
+        "REDIS_URL",
+        "TEMPEST_REDIS_URL",
+        "TEMPEST_CLAIMS",
+        "TEMPEST_QUEUE",
+        "TEMPEST_WORKER_ID",
+        "TEMPEST_ENV",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

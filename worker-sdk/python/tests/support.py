@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def free_port() -> int:
 
 
 class Server:
-    """A redis-server process on a port of its own."""
+    """A redis-server process on a port of its own, or the server that TEMPEST_TEST_REDIS names."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.port = free_port()
@@ -49,7 +50,8 @@ class Server:
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> Server:
-        command = ["redis-server", "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        program = os.environ.get("TEMPEST_TEST_REDIS", "redis-server")
+        command = [program, "--port", str(self.port), "--save", "", "--appendonly", "no"]
         command += ["--dir", str(self.folder), "--unixsocket", str(self.socket), *self._options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         lines = []
@@ -153,6 +155,11 @@ class Front:
 
     def nothing_waits(self) -> bool:
         return not self.redis.exists(self.reply_to) and not self.redis.exists(self.queue)
+
+
+def left(client: redis.Redis) -> List[bytes]:
+    """Every key but the counters of the queues, which fronts let expire."""
+    return [key for key in client.keys("*") if not key.endswith(b":stats")]
 
 
 @contextlib.contextmanager

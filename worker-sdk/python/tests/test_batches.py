@@ -14,7 +14,8 @@ from support import LIMIT, Front, Server, eventually, running
 from tempest_worker import App, Request
 from tempest_worker._batch import BatchSize
 from tempest_worker._claim import BaseClaimer
-from tempest_worker._link import Link
+from tempest_worker._clock import Clock
+from tempest_worker._link import Address, Link, Outages
 from tempest_worker._relief import Relief
 from tempest_worker._settings import FLUSH_SECONDS
 
@@ -38,7 +39,7 @@ def test_a_batch_is_one_write_one_push_and_one_claim(
     count = 640
     front.redis.rpush(front.queue, *[front.job(f"/{each}")[1] for each in range(count)])
     before = calls(front.redis)
-    with running(app, server.url, claim=claim):
+    with running(app, server.url, claims="base", claim=claim):
         found = front.answers(count)
     after = calls(front.redis)
     assert len(found) == count
@@ -51,14 +52,16 @@ def test_a_batch_is_one_write_one_push_and_one_claim(
     assert after[f"cmdstat_{claim}"] - before.get(f"cmdstat_{claim}", 0) == sum(POPS[claim] in d for d in trips)
 
 
-def test_a_batch_of_one_switches_batching_off(server: Server, front: Front) -> None:
+@pytest.mark.parametrize("claims", ["reliable", "base"])
+def test_a_batch_of_one_switches_batching_off(server: Server, front: Front, claims: str) -> None:
     app = App()
     app.handler(lambda request: "x")
     front.redis.rpush(front.queue, *[front.job()[1] for _ in range(50)])
     before = calls(front.redis)
-    with running(app, server.url, batch=1):
+    command = "blmpop" if claims == "base" else "evalsha"
+    with running(app, server.url, batch=1, claims=claims):
         front.answers(50)
-    assert calls(front.redis)["cmdstat_blmpop"] - before.get("cmdstat_blmpop", 0) >= 50
+    assert calls(front.redis)[f"cmdstat_{command}"] - before.get(f"cmdstat_{command}", 0) >= 50
 
 
 def test_answers_of_one_batch_reach_every_front_that_waits(server: Server, front: Front) -> None:
@@ -185,11 +188,14 @@ def test_an_early_answer_does_not_wait_for_its_batch(
         assert front.answer().body == b"/third"
 
 
-def test_the_server_decides_how_jobs_are_claimed() -> None:
+def test_the_server_decides_how_jobs_are_popped(server: Server) -> None:
+    clock, address = Clock(), Address(server.url)
+    link = Link(address, "test", clock, Outages(address))
     for version, command in (((7, 0), b"BLMPOP"), ((8, 2), b"BLMPOP"), ((6, 2), b"BLPOP"), ((0, 0), b"BLPOP")):
         claimer = BaseClaimer("tempest:web")
-        claimer.prepare(version)
-        packed, _ = claimer.claim(8)
+        link.server_version = version
+        claimer.connected(link)
+        packed, _, _ = claimer.claim(8, 1)
         assert command in packed
 
 
@@ -294,6 +300,6 @@ def test_who_waits_for_a_place_is_woken(server: Server, front: Front, monkeypatc
         front.answers(2)
         go.clear()
         front.push()
-        eventually(lambda: worker._runner is not None and worker._runner.current, "the third was not taken")
+        eventually(lambda: worker._runner is not None and worker._runner.running, "the third was not taken")
         go.set()
         front.answers(1)

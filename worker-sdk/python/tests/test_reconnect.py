@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from pathlib import Path
 
 import pytest
-from support import LIMIT, Front, Server, eventually, running
+from support import LIMIT, Front, Server, eventually, left, running
 
 from tempest_worker import App, Request
 from tempest_worker._link import Address, Outages
@@ -32,7 +33,7 @@ def test_an_idle_worker_resumes_and_says_so_once(own_server: Server, caplog: pyt
             eventually(lambda: lines(caplog, "is gone") == outage, "the outage went unnoticed")  # noqa: B023
             own_server.start()
             assert Front(client).ask().body == b"x"
-            # The helper notices last, at its next beat.
+            eventually(lambda: lines(caplog, "is back after") == outage, "nothing was said")  # noqa: B023
             eventually(lambda: client.keys("{tempest:web}:worker:*"), "the worker did not register again")
             assert (lines(caplog, "is gone"), lines(caplog, "is back after")) == (outage, outage)
     assert not [each for each in caplog.records if each.levelno > logging.WARNING]
@@ -75,6 +76,34 @@ def test_an_answer_outlives_an_outage(own_server: Server, asynchronous: bool) ->
         go.set()
         own_server.start()
         assert Front(own_server.client()).answer(request_id).body == b"late but here"
+
+
+def test_claims_outlive_a_restart_of_redis_with_its_memory(tmp_path: Path) -> None:
+    own_server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always").start()
+    app, begun, go, ran = App(), threading.Event(), threading.Event(), []
+
+    @app.handler
+    def hold(request: Request) -> str:
+        ran.append(request.path)
+        begun.set()
+        assert go.wait(LIMIT)
+        return request.path
+
+    try:
+        with running(app, own_server.url):
+            first = Front(own_server.client()).push("/held", "POST")
+            assert begun.wait(LIMIT)
+            own_server.kill()
+            own_server.start()
+            client = own_server.client()
+            assert client.hlen("{tempest:web}:claimers") == 1
+            go.set()
+            assert Front(client).answer(first).body == b"/held"
+            assert Front(client).ask("/next").body == b"/next"
+        assert ran == ["/held", "/next"]
+        assert left(client) == []
+    finally:
+        own_server.stop()
 
 
 def test_an_answer_past_its_deadline_is_not_sent_after_an_outage(own_server: Server) -> None:

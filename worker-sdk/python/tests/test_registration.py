@@ -9,7 +9,7 @@ import threading
 from typing import Any, Dict
 
 import pytest
-from support import LIMIT, Front, Server, eventually, running
+from support import LIMIT, Front, Server, eventually, left, running
 
 from tempest_worker import App, Request, __version__
 
@@ -62,18 +62,41 @@ def test_a_worker_registers_beats_and_signs_off(server: Server, front: Front, mo
         assert eventually(lambda: record(front)["state"] == "quiet", "never quiet")
         go.set()
         front.answer()
-    assert front.redis.keys("*") == []
+    assert left(front.redis) == []
 
 
 def test_the_record_counts_what_was_done(server: Server, front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPEST_WORKER_ID", "w-1")
     app = App()
     app.handler(lambda request: "x")
-    with running(app, server.url, concurrency=2):
+    with running(app, server.url, concurrency=2, claims="base"):
         for _ in range(10):
             front.ask()
         front.redis.rpush(front.queue, b"garbage")
         eventually(lambda: record(front)["done"] == 10, "the count is not 10")
+
+
+def test_each_claiming_thread_is_listed(server: Server, front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each holds claims under an id of its own, and is alive while its record is there."""
+    monkeypatch.setenv("TEMPEST_WORKER_ID", "w-1")
+    app, together = App(), threading.Barrier(3, timeout=LIMIT)
+
+    @app.handler
+    def meet(request: Request) -> str:
+        together.wait()
+        return "x"
+
+    with running(app, server.url, concurrency=3):
+        for _ in range(3):
+            front.push()
+        front.answers(3)
+        names = [b"w-1.1", b"w-1.2", b"w-1.3"]
+        eventually(lambda: sorted(front.redis.hkeys("{tempest:web}:claimers")) == names, "not all of them claim")
+        assert sorted(front.redis.zrange(REGISTRY, 0, -1)) == names
+        records = [f"{{tempest:web}}:worker:{name.decode()}" for name in names]
+        done = lambda: [json.loads(front.redis.get(each) or '{"done":0}')["done"] for each in records]  # noqa: E731
+        eventually(lambda: done() == [1, 1, 1], "the records do not count")
+    assert left(front.redis) == []
 
 
 def test_a_worker_names_itself_if_nobody_does(server: Server, front: Front) -> None:

@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use tempest_protocol::JobText;
+
 use crate::answer_lists::AnswerList;
-use crate::connection::Pipeline;
+use crate::connection::{Pipeline, Reply};
+use crate::membership::WorkerKeys;
 
 /// Messages of one stream that may be unacknowledged at a time; with the cut at 64 KiB that is 256 KiB.
 const STREAM_WINDOW: usize = 4;
@@ -26,6 +29,20 @@ pub(crate) struct Answer {
     pub(crate) expires_ms: u64,
     /// Set for parts of a stream.
     pub(crate) stream: Option<StreamPart>,
+    /// Number of the job's claim; 0: it was popped.
+    pub(crate) claim: u64,
+    /// Set on the last message of an answer to a claimed job.
+    pub(crate) acknowledges: Option<Acknowledgement>,
+}
+
+/// Says that a claim is done with.
+#[derive(Clone, Debug)]
+pub(crate) struct Acknowledgement {
+    pub(crate) claim: u64,
+    /// Id of a background job that had crashed workers before: its count goes too.
+    pub(crate) crashed: Option<JobText>,
+    /// It has been sent before, so the claim may be gone by it.
+    pub(crate) again: bool,
 }
 
 /// What a message holds of its stream while it is under way.
@@ -58,6 +75,23 @@ impl Gate {
 }
 
 impl Answer {
+    /// No answer but the end of a claim, behind everything that has been sent before it.
+    pub(crate) fn none(acknowledgement: Acknowledgement) -> Self {
+        Self {
+            reply_to: AnswerList::default(),
+            message: Vec::new(),
+            expires_ms: u64::MAX,
+            stream: None,
+            claim: acknowledgement.claim,
+            acknowledges: Some(acknowledgement),
+        }
+    }
+
+    /// Nothing to be pushed.
+    pub(crate) fn is_none(&self) -> bool {
+        self.message.is_empty()
+    }
+
     /// Ends the stream this belongs to: with a message missing, the rest is of no use.
     pub(crate) fn close_stream(&self) {
         if let Some(part) = &self.stream {
@@ -66,9 +100,51 @@ impl Answer {
     }
 }
 
+/// What was written, in the order of the replies that are due.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// One reply each.
+    pub(crate) pushes: Vec<Vec<Answer>>,
+    /// One reply to all of them, where there are any.
+    pub(crate) acknowledged: Vec<Acknowledgement>,
+    /// Replies that say nothing.
+    pub(crate) others: usize,
+}
+
+/// Appends answers to `out`, and behind them what they acknowledge, where the worker makes claims.
+pub(crate) fn write_all(out: &mut Pipeline, mut answers: Vec<Answer>, keys: Option<&WorkerKeys>) -> Written {
+    let acknowledged: Vec<_> = answers.iter_mut().filter_map(|answer| answer.acknowledges.take()).collect();
+    if !acknowledged.is_empty() {
+        answers.retain(|answer| !answer.is_none());
+    }
+    let pushes = push_all(out, answers);
+    let Some(keys) = keys.filter(|_| !acknowledged.is_empty()) else {
+        return Written { pushes, ..Written::default() };
+    };
+    out.begin(acknowledged.len() + 2);
+    out.part(b"HDEL");
+    out.part(keys.claimed.as_bytes());
+    acknowledged.iter().for_each(|done| out.part(done.claim.to_string().as_bytes()));
+    let crashed = acknowledged.iter().filter_map(|done| done.crashed.as_deref());
+    let others = crashed.map(|id| out.command(&[b"HDEL", keys.attempts.as_bytes(), id.as_bytes()])).count();
+    Written { pushes, acknowledged, others }
+}
+
+/// Claims that were gone before they were acknowledged, by the reply to it: they had been taken away.
+pub(crate) fn lost(acknowledged: &[Acknowledgement], reply: &Reply) -> u64 {
+    let Reply::Int(removed) = reply else { return 0 };
+    let due = acknowledged.iter().filter(|done| !done.again).count();
+    (due as u64).saturating_sub(u64::try_from(*removed).unwrap_or(0))
+}
+
+/// The same once more, after a connection that took no reply along.
+pub(crate) fn again(acknowledged: Vec<Acknowledgement>) -> impl Iterator<Item = Answer> {
+    acknowledged.into_iter().map(|done| Answer::none(Acknowledgement { again: true, ..done }))
+}
+
 /// Appends answers to `out`, one `RPUSH` for neighbours of one list, and returns them by command: as many
 /// replies are due, in this order.
-pub(crate) fn push_all(out: &mut Pipeline, answers: Vec<Answer>) -> Vec<Vec<Answer>> {
+fn push_all(out: &mut Pipeline, answers: Vec<Answer>) -> Vec<Vec<Answer>> {
     let pushes = grouped(answers);
     for push in &pushes {
         out.begin(push.len() + 2);
@@ -113,7 +189,14 @@ mod tests {
     use super::*;
 
     fn answer(reply_to: &str, bytes: usize) -> Answer {
-        Answer { reply_to: reply_to.into(), message: vec![b'x'; bytes], expires_ms: 0, stream: None }
+        Answer {
+            reply_to: reply_to.into(),
+            message: vec![b'x'; bytes],
+            expires_ms: 0,
+            stream: None,
+            claim: 0,
+            acknowledges: None,
+        }
     }
 
     fn sizes(answers: Vec<Answer>) -> Vec<(String, usize)> {

@@ -5,26 +5,27 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::claim::{BaseClaim, ClaimCommand};
+use crate::claim::{BaseClaim, Claim, ClaimCommand, Claims, ReliableClaim};
 use crate::clock::Clock;
 use crate::engine::{Engine, Limits, State};
 use crate::execution::Shared;
 use crate::handler::Handler;
-use crate::heartbeat::{Heartbeat, Identity};
 use crate::link::{Dialer, Link};
-use crate::outlet::{Outlet, OutletTask, Parts};
+use crate::membership::{Membership, Standing};
+use crate::outlet::{Ending, Heartbeat, Identity, Outlet, OutletTask, Parts};
 use crate::publisher::{Command, Publisher, WAITING};
 use crate::request::Context;
 use crate::router::Router;
 use crate::settings::{Error, Problem, Resolved, Settings};
 use crate::status::Status;
+use crate::waiting::Waiting;
 use crate::{log, panics, signals};
 
 /// Time for the last answers after the last job, at least.
@@ -36,9 +37,10 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 ///
 /// | variable | meaning | default |
 /// | --- | --- | --- |
-/// | `REDIS_URL` | see [`Address`](crate::Address) | `redis://127.0.0.1:6379` |
+/// | `TEMPEST_REDIS_URL`, else `REDIS_URL` | see [`Address`](crate::Address) | `redis://127.0.0.1:6379` |
 /// | `TEMPEST_QUEUE` | whole key of the list to take jobs from | `tempest:web` |
 /// | `TEMPEST_WORKER_ID` | id in the list of workers | ten random characters |
+/// | `TEMPEST_CLAIMS` | `base`: pop jobs instead of claiming them | `reliable` |
 /// | `TEMPEST_ENV` | `development`: answers with status 500 show the error | |
 pub struct App {
     router: Router,
@@ -169,7 +171,7 @@ impl App {
         self
     }
 
-    /// Jobs claimed at a time, at most (default 32); 1 turns batches off. How many it is follows from how long jobs
+    /// Jobs claimed at a time, at most (default 32, never more than 1000); 1 turns batches off. How many it is follows from how long jobs
     /// take: what runs in about 20 ms.
     #[must_use]
     pub fn batch(mut self, jobs: usize) -> Self {
@@ -177,14 +179,29 @@ impl App {
         self
     }
 
-    /// How long one blocking pop waits (default 5 s).
+    /// How jobs are taken; what dies with the worker depends on it. Default: reliably.
+    #[must_use]
+    pub fn claims(mut self, claims: Claims) -> Self {
+        self.settings.claims = Some(claims);
+        self
+    }
+
+    /// True: handlers run to their end although nobody wants the answer any more; see
+    /// [`Request::is_cancelled`](crate::Request::is_cancelled). Default: an async one is dropped at its next `await`.
+    #[must_use]
+    pub fn finish_cancelled(mut self, on: bool) -> Self {
+        self.settings.finish_cancelled = on;
+        self
+    }
+
+    /// How long one wait for a job lasts (default 5 s for a pop; a claim waits for 1 s at most).
     #[must_use]
     pub fn claim_wait(mut self, wait: Duration) -> Self {
         self.settings.claim_wait = Some(wait);
         self
     }
 
-    /// Which commands take jobs; found out by itself unless set.
+    /// Which commands pop jobs in base mode; found out by itself unless set.
     #[must_use]
     pub fn claim_command(mut self, command: ClaimCommand) -> Self {
         self.settings.claim_command = command;
@@ -222,28 +239,31 @@ impl App {
         log::install_if_missing();
         let resolved = self.resolve()?;
         let stop = signals::stop_signal()?;
+        let waiting = Arc::<Waiting>::default();
+        let (parked, unparked) = (waiting.clone(), waiting.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(resolved.concurrency)
+            .on_thread_park(move || parked.set_at_work(false))
+            .on_thread_unpark(move || unparked.set_at_work(true))
             .build()?;
-        runtime.block_on(self.start(resolved, async {
+        let ended = runtime.block_on(self.start(resolved, waiting, async {
             // The thread of the signals lives as long as the process.
             let _ = stop.await;
         }));
         // Whatever runs on threads now is past its grace.
         runtime.shutdown_background();
-        Ok(())
+        ended
     }
 
     /// Runs inside an existing tokio runtime until `stop` completes; then as [`App::run`]. On a multi-thread runtime
     /// handlers run as tasks of their own.
     ///
     /// # Errors
-    /// When a setting or a route is wrong.
+    /// When a setting or a route is wrong, or the system refuses a thread.
     pub async fn serve(mut self, stop: impl Future<Output = ()> + Send) -> Result<(), Error> {
         let resolved = self.resolve()?;
-        self.start(resolved, stop).await;
-        Ok(())
+        self.start(resolved, Arc::default(), stop).await
     }
 
     fn resolve(&mut self) -> Result<Resolved, Error> {
@@ -258,32 +278,42 @@ impl App {
         }
     }
 
-    async fn start(self, resolved: Resolved, stop: impl Future<Output = ()> + Send) {
+    async fn start(
+        self,
+        resolved: Resolved,
+        waiting: Arc<Waiting>,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Result<(), Error> {
         panics::install_hook();
-        let (engine, outlet) = self.assemble(resolved);
+        // What belongs to the loop dials on this runtime, the rest on the other thread's.
+        let (engine, outlet) = self.assemble(resolved, waiting);
         let (finish, finishing) = oneshot::channel();
-        let mut outlet = EndedWithOwner(tokio::spawn(outlet.run(finishing)));
-        let finish_by = engine.run(stop).await;
+        let ended = on_a_thread(outlet, finishing)?;
+        let Ending { by, settled } = engine.run(stop).await;
         // It ends only when told to.
-        let _ = finish.send(finish_by.max(Instant::now() + LAST_ANSWERS));
-        if let Err(error) = (&mut outlet.0).await {
-            tracing::error!(%error, "the task for answers failed");
+        let _ = finish.send(Ending { by: by.max(Instant::now() + LAST_ANSWERS), settled });
+        if ended.await.is_err() {
+            tracing::error!("the thread for answers failed");
         }
+        Ok(())
     }
 
-    fn assemble(self, resolved: Resolved) -> (Engine, OutletTask) {
+    fn assemble(self, resolved: Resolved, waiting: Arc<Waiting>) -> (Engine, OutletTask) {
         let commands = self.publisher.sender();
         let status = Arc::new(Status::default());
         let context =
             Arc::new(Context { publisher: self.publisher, clock: Clock::new(), development: resolved.development });
         let (outlet, answers) = Outlet::new();
         let address = Arc::new(resolved.address);
+        let reliable = resolved.claims == Claims::Reliable;
         let link = |purpose: &str| {
             Link::new(Dialer {
                 address: address.clone(),
                 name: format!("tempest-worker:{}:{purpose}", resolved.worker_id),
+                scripts: reliable,
             })
         };
+        let membership = Membership::new(if reliable { Standing::Unknown } else { Standing::Base });
         let identity = Identity {
             id: resolved.worker_id.clone(),
             queue: resolved.queue.as_str().to_owned(),
@@ -293,6 +323,8 @@ impl App {
         let parts = Parts {
             link: link("answers"),
             heartbeat: Heartbeat::new(identity, &resolved.keys),
+            membership: membership.clone(),
+            waiting: waiting.clone(),
             context: context.clone(),
             status: status.clone(),
         };
@@ -302,23 +334,35 @@ impl App {
             batch: resolved.batch,
             claim_wait: resolved.claim_wait,
             stop_grace: resolved.stop_grace,
+            queue_key: resolved.queue_key.clone(),
+            command: resolved.claim_command,
             inline: Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread,
         };
-        let claim = BaseClaim::new(resolved.queue_key, resolved.claim_wait, resolved.claim_command);
-        let shared = Arc::new(Shared { router: self.router, context, outlet, status });
-        let state = State::new(resolved.keys);
-        let engine = Engine { shared, limits, link: link("jobs"), claim: Box::new(claim), commands, state };
+        let claim: Box<dyn Claim> = if reliable {
+            Box::new(ReliableClaim::new(membership.clone(), resolved.claim_wait))
+        } else {
+            Box::new(BaseClaim::new(resolved.queue_key, resolved.claim_wait, resolved.claim_command))
+        };
+        let finish_cancelled = resolved.finish_cancelled;
+        let shared = Arc::new(Shared { router: self.router, context, outlet, status, finish_cancelled });
+        let state = State::new(resolved.keys, waiting);
+        let standing = membership.subscribe();
+        let engine = Engine { shared, limits, link: link("jobs"), claim, commands, membership, standing, state };
         (engine, task)
     }
 }
 
-/// A task that does not outlive whoever started it.
-struct EndedWithOwner(JoinHandle<()>);
-
-impl Drop for EndedWithOwner {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+/// Runs the second connection on a thread of its own. It ends when told to, or when whoever could tell it is gone; the
+/// receiver learns that.
+fn on_a_thread(task: OutletTask, finishing: oneshot::Receiver<Ending>) -> std::io::Result<oneshot::Receiver<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (end, ended) = oneshot::channel();
+    thread::Builder::new().name("answers".into()).spawn(move || {
+        runtime.block_on(task.run(finishing));
+        // The worker may have been dropped.
+        let _ = end.send(());
+    })?;
+    Ok(ended)
 }
 
 impl fmt::Debug for App {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// What a batch should take at most.
 pub(crate) const BATCH_TIME: Duration = Duration::from_millis(20);
+/// Jobs that start within this time are marked as started together.
+const TOGETHER: Duration = Duration::from_millis(2);
 /// Share of the newest job in an average; 1/16 forgets a burst of slow jobs within some forty quick ones.
 const NEWEST: f64 = 1.0 / 16.0;
 
@@ -29,6 +31,11 @@ impl Pace {
         average(&mut self.held, took);
     }
 
+    /// Jobs that are likely to start within [`TOGETHER`], one after another: one at least.
+    pub(crate) fn start_together(&self) -> usize {
+        self.held.map_or(1, |held| in_time(TOGETHER, held))
+    }
+
     /// Jobs to claim now, given that `claimed` are running or waiting to; at most `limit`, at least one.
     pub(crate) fn batch(&self, concurrency: usize, claimed: usize, limit: usize) -> usize {
         // Nothing is known before the first job: it may take a minute, and the next one is better off elsewhere.
@@ -44,10 +51,14 @@ fn average(mean: &mut Option<f64>, newest: Duration) {
     *mean = Some(mean.map_or(newest, |mean| mean + (newest - mean) * NEWEST));
 }
 
-/// How often something of this length fits into a batch's time: once at least.
 fn in_batch_time(seconds: f64) -> usize {
+    in_time(BATCH_TIME, seconds)
+}
+
+/// How often something of this length fits into a time: once at least.
+fn in_time(time: Duration, seconds: f64) -> usize {
     // A cast from a float saturates; the division by zero of an immeasurably short job gives infinity.
-    (BATCH_TIME.as_secs_f64() / seconds).max(1.0) as usize
+    (time.as_secs_f64() / seconds).max(1.0) as usize
 }
 
 #[cfg(test)]
@@ -87,6 +98,14 @@ mod tests {
     fn slow_jobs_come_as_many_as_can_start_at_once() {
         assert_eq!(pace(1000 * MS, NO_TIME).batch(8, 5, 64), 3);
         assert_eq!(pace(1000 * MS, 1000 * MS).batch(8, 0, 64), 1);
+    }
+
+    #[test]
+    fn what_starts_together_is_marked_together() {
+        assert_eq!(Pace::default().start_together(), 1);
+        assert_eq!(pace(MS, MS).start_together(), 2);
+        assert_eq!(pace(MS, 50 * MS).start_together(), 1);
+        assert_eq!(pace(1000 * MS, MS / 100).start_together(), 200);
     }
 
     #[test]

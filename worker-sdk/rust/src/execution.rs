@@ -10,16 +10,18 @@ use std::task::{Context, Poll};
 use tempest_protocol::{AnswerHead, Job, JobText, STREAM_CUT_BYTES, encode_answer};
 
 use crate::BoxError;
-use crate::answer::{Answer, Gate, StreamPart};
+use crate::answer::{Acknowledgement, Answer, Gate, StreamPart};
 use crate::answer_lists::AnswerList;
+use crate::cancel::Cancellation;
 use crate::handler::HandlerFuture;
 use crate::outlet::Outlet;
 use crate::panics::{Guarded, Panicked, guarded};
 use crate::request::{self, Request};
 use crate::response::{Body, Header, Response, error_chain};
 use crate::router::{Matched, Router};
-use crate::status::{Status, count};
+use crate::status::{Begun, Status, count};
 use crate::stream::{BoxStream, Pieces};
+use crate::waiting::Claimed;
 
 /// How long an answer without a deadline, or a part of a stream, is worth trying to deliver, in ms.
 const WITHOUT_DEADLINE_MS: u64 = 60_000;
@@ -33,31 +35,34 @@ pub(crate) struct Shared {
     pub(crate) context: Arc<request::Context>,
     pub(crate) outlet: Outlet,
     pub(crate) status: Arc<Status>,
+    /// Handlers of jobs that nobody wants any more run to their end.
+    pub(crate) finish_cancelled: bool,
 }
 
 /// What came of starting a job.
 pub(crate) enum Started {
     /// It has run through.
     Ended(Option<Answer>),
-    /// It waits for something: its id, and the rest of it.
-    Waits(JobText, Rest),
+    /// It waits for something: what it is, and the rest of it.
+    Waits(Begun, Rest),
 }
 
-/// The rest of a job that waits: gives back its answer where that is one message, and has sent it otherwise.
+/// The rest of a job that waits: gives back its answer where that is one message, or what is left to be said when it
+/// has been sent otherwise.
 pub(crate) type Rest = Pin<Box<dyn Future<Output = Option<Answer>> + Send>>;
 
 /// Runs a job until it waits. Most never do, so nothing is set up for the rest before there is one.
 pub(crate) fn start(shared: &Arc<Shared>, job: Box<Job>, caller: Caller, cx: &mut Context<'_>) -> Started {
-    let outcome = match respond(shared, job) {
+    let outcome = match respond(shared, job, &caller) {
         Responding::Decided(outcome) => outcome,
-        Responding::Handler(mut answering) => match Pin::new(&mut answering).poll(cx) {
+        Responding::Handler(mut answering, droppable) => match Pin::new(&mut answering).poll(cx) {
             Poll::Ready(outcome) => flatten(outcome),
             Poll::Pending => {
-                let (shared, id) = (shared.clone(), caller.id.clone());
+                let (shared, begun) = (shared.clone(), caller.begun());
                 return Started::Waits(
-                    id,
+                    begun,
                     Box::pin(async move {
-                        let outcome = flatten(answering.await);
+                        let outcome = unless_cancelled(answering, &caller, droppable).await;
                         finish(shared, caller, outcome).await
                     }),
                 );
@@ -67,38 +72,49 @@ pub(crate) fn start(shared: &Arc<Shared>, job: Box<Job>, caller: Caller, cx: &mu
     match conclude(shared, &caller, outcome) {
         Concluded::Answer(answer) => Started::Ended(answer),
         Concluded::Parts(parts) => {
-            let (shared, id) = (shared.clone(), caller.id.clone());
-            Started::Waits(
-                id,
-                Box::pin(async move {
-                    pump(&shared, &caller, parts).await;
-                    None
-                }),
-            )
+            let (shared, begun) = (shared.clone(), caller.begun());
+            Started::Waits(begun, Box::pin(async move { pump_while_wanted(&shared, &caller, parts).await }))
         }
     }
 }
 
 /// Leaves a whole job to a task of its own.
 pub(crate) fn start_elsewhere(shared: &Arc<Shared>, job: Box<Job>, caller: Caller) -> Started {
-    let (shared, id) = (shared.clone(), caller.id.clone());
+    let (shared, begun) = (shared.clone(), caller.begun());
     let rest = Box::pin(async move {
-        let outcome = match respond(&shared, job) {
-            Responding::Decided(outcome) => outcome,
-            Responding::Handler(answering) => flatten(answering.await),
+        let outcome = match respond(&shared, job, &caller) {
+            Responding::Decided(outcome) => Some(outcome),
+            Responding::Handler(answering, droppable) => unless_cancelled(answering, &caller, droppable).await,
         };
         finish(shared, caller, outcome).await
     });
-    Started::Waits(id, rest)
+    Started::Waits(begun, rest)
 }
 
-async fn finish(shared: Arc<Shared>, caller: Caller, outcome: Result<Response, BoxError>) -> Option<Answer> {
+/// What a handler says, unless nobody wants it any more.
+async fn unless_cancelled(
+    answering: Guarded<HandlerFuture>,
+    caller: &Caller,
+    droppable: bool,
+) -> Option<Result<Response, BoxError>> {
+    tokio::select! {
+        biased;
+        outcome = answering => (!caller.cancellation.is_cancelled()).then(|| flatten(outcome)),
+        () = caller.cancellation.cancelled(), if droppable => None,
+    }
+}
+
+/// None: nobody wants the answer.
+async fn finish(shared: Arc<Shared>, caller: Caller, outcome: Option<Result<Response, BoxError>>) -> Option<Answer> {
+    let Some(outcome) = outcome else {
+        tracing::debug!(request = &*caller.id, "cancelled: nobody wants its answer any more");
+        return caller.no_answer();
+    };
     match conclude(&shared, &caller, outcome) {
         Concluded::Answer(answer) => answer,
         Concluded::Parts(parts) => {
             // Boxed, since most jobs never get here and would carry its state along.
-            Box::pin(pump(&shared, &caller, parts)).await;
-            None
+            Box::pin(pump_while_wanted(&shared, &caller, parts)).await
         }
     }
 }
@@ -110,17 +126,21 @@ fn flatten<T>(outcome: Result<Result<T, BoxError>, Panicked>) -> Result<T, BoxEr
 
 /// Who responds to a job.
 enum Responding {
-    Handler(Guarded<HandlerFuture>),
+    /// At work; true: it may be dropped when nobody wants its answer any more.
+    Handler(Guarded<HandlerFuture>, bool),
     Decided(Result<Response, BoxError>),
 }
 
-fn respond(shared: &Arc<Shared>, job: Box<Job>) -> Responding {
+fn respond(shared: &Arc<Shared>, job: Box<Job>, caller: &Caller) -> Responding {
     Responding::Decided(match shared.router.find(&job) {
         Matched::Handler(handler, params) => {
-            let request = Request::new(job, params, shared.context.clone());
+            let crashes = caller.crashes.unwrap_or(0);
+            let request = Request::new(job, params, shared.context.clone(), caller.cancellation.clone(), crashes);
+            // A thread goes on whoever waits for it, and must count as at work for as long as it is.
+            let droppable = !shared.finish_cancelled && !handler.uses_threads();
             let with_trace = shared.context.development;
             match guarded(with_trace, || handler.call(request)) {
-                Ok(inner) => return Responding::Handler(Guarded { inner, with_trace }),
+                Ok(inner) => return Responding::Handler(Guarded { inner, with_trace }, droppable),
                 Err(panicked) => Err(panicked.into()),
             }
         }
@@ -157,7 +177,7 @@ fn conclude(shared: &Shared, caller: &Caller, outcome: Result<Response, BoxError
     });
     count(&shared.status.done);
     let response = checked.unwrap_or_else(|error| failure(shared, &caller.id, &error));
-    let Some(reply_to) = &caller.reply_to else { return Concluded::Answer(None) };
+    let Some(reply_to) = &caller.reply_to else { return Concluded::Answer(caller.no_answer()) };
     let Response { status, mut headers, body } = response;
     match body {
         Body::Whole(body) if body.len() <= STREAM_CUT_BYTES || caller.head_request => {
@@ -192,17 +212,39 @@ pub(crate) struct Caller {
     reply_to: Option<AnswerList>,
     deadline: u64,
     head_request: bool,
+    /// Number of the claim; 0: the job was popped.
+    claim: u64,
+    crashes: Option<u32>,
+    cancellation: Arc<Cancellation>,
 }
 
 impl Caller {
-    pub(crate) fn of(job: &Job, reply_to: Option<AnswerList>, shared: &Shared) -> Self {
+    pub(crate) fn of(job: &Job, reply_to: Option<AnswerList>, shared: &Shared, claimed: &Claimed) -> Self {
         Self {
             id: job.shared_id(),
             attempt: job.attempt(),
             reply_to,
             deadline: if job.deadline() > 0 { job.deadline() } else { soon(shared) },
             head_request: job.method() == "HEAD",
+            claim: claimed.number,
+            crashes: claimed.crashes,
+            cancellation: Arc::default(),
         }
+    }
+
+    fn begun(&self) -> Begun {
+        Begun { id: self.id.clone(), claim: self.claim, cancellation: self.cancellation.clone() }
+    }
+
+    fn acknowledgement(&self) -> Option<Acknowledgement> {
+        let has_crashed = self.reply_to.is_none() && self.crashes != Some(0);
+        let crashed = has_crashed.then(|| self.id.clone());
+        (self.claim > 0).then_some(Acknowledgement { claim: self.claim, crashed, again: false })
+    }
+
+    /// What is left to be said where there is no answer.
+    pub(crate) fn no_answer(&self) -> Option<Answer> {
+        self.acknowledgement().map(Answer::none)
     }
 
     fn whole_answer(&self, reply_to: &AnswerList, status: u16, headers: Vec<Header>, body: &[u8]) -> Answer {
@@ -216,7 +258,14 @@ impl Caller {
         }
         let body = if self.head_request { b"" } else { body };
         let message = borrowed(&headers, |headers| encoded(&AnswerHead { status, headers, ..self.head() }, body));
-        Answer { reply_to: reply_to.clone(), message, expires_ms: self.deadline, stream: None }
+        Answer {
+            reply_to: reply_to.clone(),
+            message,
+            expires_ms: self.deadline,
+            stream: None,
+            claim: self.claim,
+            acknowledges: self.acknowledgement(),
+        }
     }
 
     fn head(&self) -> AnswerHead<'_> {
@@ -224,9 +273,11 @@ impl Caller {
     }
 
     /// A part of a stream, which may outlive the deadline of its first byte.
-    fn part(&self, message: Vec<u8>, shared: &Shared, stream: StreamPart) -> Option<Answer> {
+    fn part(&self, message: Vec<u8>, shared: &Shared, stream: StreamPart, last: bool) -> Option<Answer> {
         let expires_ms = self.deadline.max(soon(shared));
-        Some(Answer { reply_to: self.reply_to.clone()?, message, expires_ms, stream: Some(stream) })
+        let acknowledges = if last { self.acknowledgement() } else { None };
+        let (reply_to, stream) = (self.reply_to.clone()?, Some(stream));
+        Some(Answer { reply_to, message, expires_ms, stream, claim: self.claim, acknowledges })
     }
 }
 
@@ -259,20 +310,33 @@ fn encoded(head: &AnswerHead<'_>, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Sends a body in parts, each as soon as it is there and the ones before are on their way.
-async fn pump(shared: &Shared, caller: &Caller, parts: Parts) {
+/// Sends a body in parts until its client has left; gives what is left to be said.
+async fn pump_while_wanted(shared: &Shared, caller: &Caller, parts: Parts) -> Option<Answer> {
+    let complete = tokio::select! {
+        biased;
+        () = caller.cancellation.cancelled() => false,
+        complete = pump(shared, caller, parts) => complete,
+    };
+    if complete { None } else { caller.no_answer() }
+}
+
+/// Sends each part as soon as it is there and the ones before are on their way. False: nobody read the last one.
+async fn pump(shared: &Shared, caller: &Caller, parts: Parts) -> bool {
     let Parts { status, headers, body } = parts;
     let gate = Gate::new();
     let mut pieces = Pieces::new(body);
     for n in 0.. {
         let Some(part) = gate.enter().await else {
             tracing::warn!(request = &*caller.id, "a streamed answer was given up: nobody reads it");
-            return;
+            return false;
         };
         let next = Guarded { inner: Box::pin(pieces.next()), with_trace: shared.context.development };
         let piece = match flatten(next.await) {
             Ok(piece) => piece,
-            Err(error) => return abort(shared, caller, n, &error, part),
+            Err(error) => {
+                abort(shared, caller, n, &error, part);
+                return true;
+            }
         };
         let head = AnswerHead { n, more: !piece.last, ..caller.head() };
         let message = if n == 0 {
@@ -280,16 +344,17 @@ async fn pump(shared: &Shared, caller: &Caller, parts: Parts) {
         } else {
             encoded(&head, &piece.body)
         };
-        caller.part(message, shared, part).into_iter().for_each(|answer| shared.outlet.send(answer));
+        caller.part(message, shared, part, piece.last).into_iter().for_each(|answer| shared.outlet.send(answer));
         if piece.last {
-            return;
+            return true;
         }
     }
+    false
 }
 
 /// Ends a stream without completing it, in the way of the contract: by a gap that cannot be closed.
 fn abort(shared: &Shared, caller: &Caller, n: u64, error: &BoxError, part: StreamPart) {
     failure(shared, &caller.id, error);
     let message = encoded(&AnswerHead { n: n + ABORTING_GAP, ..caller.head() }, b"");
-    caller.part(message, shared, part).into_iter().for_each(|answer| shared.outlet.send(answer));
+    caller.part(message, shared, part, true).into_iter().for_each(|answer| shared.outlet.send(answer));
 }

@@ -15,36 +15,37 @@
 //! }
 //! ```
 //!
-//! It must not know the front: both depend on the contract (`tempest-protocol`) alone. It speaks base mode: a job
-//! is popped from the list, so a worker that is killed takes the jobs it holds along (a batch of about 20 ms, and
-//! what is running); their clients get a 504 at the deadline. Reliable mode will go into the module `claim`.
+//! It must not know the front: both depend on the contract (`tempest-protocol`) alone. It speaks reliable mode: a job
+//! stays in Redis under the worker's name until it is answered, and is taken back when the worker dies.
 
 mod address;
 mod answer;
 mod answer_lists;
 mod app;
-mod backlog;
 mod backoff;
 mod batch;
+mod cancel;
 mod claim;
 mod clock;
 pub mod connection;
 mod engine;
 mod execution;
 mod handler;
-mod heartbeat;
 mod link;
 mod log;
+mod membership;
 mod outlet;
 mod panics;
 mod publisher;
 mod request;
 mod response;
 mod router;
+mod scripts;
 mod settings;
 mod signals;
 mod status;
 mod stream;
+mod waiting;
 
 /// The examples of the README are compiled with the tests.
 #[cfg(doctest)]
@@ -56,7 +57,7 @@ pub use tempest_protocol::{Job, JobFields};
 
 pub use crate::address::{Address, AddressError};
 pub use crate::app::App;
-pub use crate::claim::ClaimCommand;
+pub use crate::claim::{ClaimCommand, Claims};
 pub use crate::handler::{Blocking, Dedicated, Handler, HandlerFuture, blocking, dedicated};
 pub use crate::publisher::{PublishError, Publisher};
 pub use crate::request::Request;

@@ -6,11 +6,12 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::Address;
 use crate::backoff::Backoff;
-use crate::connection::{Connection, ConnectionError, Reply};
+use crate::connection::{CONNECT_TIMEOUT, Connection, ConnectionError, Pipeline, Reply};
+use crate::scripts::{self, Loaded, Unable};
 
 /// Where to dial, and under which name.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Dialer {
     pub(crate) address: Arc<Address>,
     /// Name for `CLIENT LIST`.
     pub(crate) name: String,
+    /// The connection is for claims, or speaks of them: it needs the scripts.
+    pub(crate) scripts: bool,
 }
 
 pub(crate) struct Link {
@@ -25,11 +28,15 @@ pub(crate) struct Link {
     state: State,
     /// When a reply is overdue; None: none is due.
     reply_by: Option<Instant>,
+    /// What the connection was told of the scripts, where it asked.
+    loaded: Option<Result<Loaded, Unable>>,
 }
+
+type Dialed = (Connection, Option<Result<Loaded, Unable>>);
 
 enum State {
     Up(Box<Connection>),
-    Dialing(Pin<Box<dyn Future<Output = Connection> + Send>>),
+    Dialing(Pin<Box<dyn Future<Output = Dialed> + Send>>),
 }
 
 /// What happened on a link.
@@ -44,7 +51,7 @@ pub(crate) enum LinkEvent {
 impl Link {
     pub(crate) fn new(dialer: Dialer) -> Self {
         let state = State::Dialing(Box::pin(dial(dialer.clone())));
-        Self { dialer, state, reply_by: None }
+        Self { dialer, state, reply_by: None, loaded: None }
     }
 
     /// The connection, while there is one.
@@ -53,6 +60,30 @@ impl Link {
             State::Up(connection) => Some(connection),
             State::Dialing(_) => None,
         }
+    }
+
+    /// The scripts as the connection of now has them; None: there is none, or it did not ask.
+    pub(crate) fn loaded(&self) -> Option<&Result<Loaded, Unable>> {
+        self.loaded.as_ref().filter(|_| self.is_up())
+    }
+
+    /// The outgoing buffer and the scripts, while there is a connection.
+    pub(crate) fn out(&mut self) -> Option<(&mut Pipeline, Option<&Result<Loaded, Unable>>)> {
+        match &mut self.state {
+            State::Up(connection) => Some((&mut connection.out, self.loaded.as_ref())),
+            State::Dialing(_) => None,
+        }
+    }
+
+    /// Connections from now on do without the scripts.
+    pub(crate) fn forget_scripts(&mut self) {
+        self.dialer.scripts = false;
+        self.loaded = None;
+    }
+
+    /// Gives the connection up and dials again: what it knows of Redis is not true any more.
+    pub(crate) fn renew(&mut self, command: &'static str, error: String) -> LinkEvent {
+        self.lost(ConnectionError::Refused { command, error })
     }
 
     pub(crate) fn is_up(&self) -> bool {
@@ -67,7 +98,9 @@ impl Link {
                 Err(error) => self.lost(error),
             },
             State::Dialing(dialing) => {
-                self.state = State::Up(Box::new(dialing.await));
+                let (connection, loaded) = dialing.await;
+                self.state = State::Up(Box::new(connection));
+                self.loaded = loaded;
                 LinkEvent::Connected
             }
         }
@@ -102,16 +135,17 @@ impl Link {
     fn lost(&mut self, error: ConnectionError) -> LinkEvent {
         self.state = State::Dialing(Box::pin(dial(self.dialer.clone())));
         self.reply_by = None;
+        self.loaded = None;
         LinkEvent::Lost(error)
     }
 }
 
-async fn dial(dialer: Dialer) -> Connection {
+async fn dial(dialer: Dialer) -> Dialed {
     let mut backoff = Backoff::new();
     let mut said = String::new();
     loop {
-        let error = match Connection::open(&dialer.address, &dialer.name).await {
-            Ok(connection) => return connection,
+        let error = match open(&dialer).await {
+            Ok(dialed) => return dialed,
             Err(error) => error.to_string(),
         };
         // One line a reason, not one a try: this may go on for hours.
@@ -121,4 +155,17 @@ async fn dial(dialer: Dialer) -> Connection {
         }
         sleep(backoff.wait()).await;
     }
+}
+
+async fn open(dialer: &Dialer) -> Result<Dialed, ConnectionError> {
+    let mut connection = Connection::open(&dialer.address, &dialer.name).await?;
+    if !dialer.scripts {
+        return Ok((connection, None));
+    }
+    let loading = timeout(CONNECT_TIMEOUT, scripts::load(&mut connection));
+    let mut loaded = loading.await.unwrap_or(Err(ConnectionError::Timeout(CONNECT_TIMEOUT)))?;
+    if connection.client_id() == 0 {
+        loaded = Err("Redis does not tell the ids of connections (CLIENT ID)".into());
+    }
+    Ok((connection, Some(loaded)))
 }

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tempest_protocol::Job;
 
 use crate::Publisher;
+use crate::cancel::Cancellation;
 use crate::clock::Clock;
 
 /// A job for a handler: an HTTP request, or a message of an application's own action.
@@ -22,6 +23,9 @@ pub struct Request {
     job: Box<Job>,
     params: Params,
     context: Arc<Context>,
+    cancellation: Arc<Cancellation>,
+    /// Workers that this job has crashed.
+    crashes: u32,
 }
 
 /// What a route cut out of a path: names and percent-decoded values.
@@ -37,8 +41,14 @@ pub(crate) struct Context {
 }
 
 impl Request {
-    pub(crate) fn new(job: Box<Job>, params: Params, context: Arc<Context>) -> Self {
-        Self { job, params, context }
+    pub(crate) fn new(
+        job: Box<Job>,
+        params: Params,
+        context: Arc<Context>,
+        cancellation: Arc<Cancellation>,
+        crashes: u32,
+    ) -> Self {
+        Self { job, params, context, cancellation, crashes }
     }
 
     /// The request's id, unique among all fronts; it belongs in every log line about this request.
@@ -46,9 +56,10 @@ impl Request {
         self.job.id()
     }
 
-    /// 1 for the first try; above that an earlier try may have run in part.
+    /// 1 for the first try; above that an earlier try may have run in part. Counts the workers that a background job
+    /// has crashed.
     pub fn attempt(&self) -> u32 {
-        self.job.attempt()
+        self.job.attempt().saturating_add(self.crashes)
     }
 
     /// `http`, or an application's own.
@@ -136,6 +147,20 @@ impl Request {
         Some(Duration::from_millis(deadline.saturating_sub(self.context.clock.now_ms())))
     }
 
+    /// True once nobody wants the answer any more: the client has left, or the job was taken away from this worker.
+    /// Known within half a second of jobs that run for longer than that, and in reliable mode only.
+    ///
+    /// An async handler is dropped then at its next `await`, unless the worker says
+    /// [`App::finish_cancelled`](crate::App::finish_cancelled); one that runs on a thread has to look for itself.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancellation.is_cancelled()
+    }
+
+    /// Completes when [`Request::is_cancelled`] becomes true.
+    pub async fn cancelled(&self) {
+        self.cancellation.cancelled().await;
+    }
+
     pub(crate) fn in_development(&self) -> bool {
         self.context.development
     }
@@ -157,7 +182,7 @@ impl Request {
 impl From<Job> for Request {
     fn from(job: Job) -> Self {
         let context = Context { publisher: Publisher::detached(), clock: Clock::new(), development: false };
-        Self::new(Box::new(job), Vec::new(), Arc::new(context))
+        Self::new(Box::new(job), Vec::new(), Arc::new(context), Arc::default(), 0)
     }
 }
 

@@ -9,7 +9,7 @@ use tempest_protocol::{Keys, QueueName};
 
 use crate::address::{Address, AddressError};
 use crate::backoff::random;
-use crate::claim::ClaimCommand;
+use crate::claim::{ClaimCommand, Claims, MOST_CLAIMS};
 use crate::router::PatternError;
 
 /// Where Redis is, unless told otherwise.
@@ -31,6 +31,9 @@ const DEFAULT_CLAIM_WAIT: Duration = Duration::from_secs(5);
 /// How long a stop waits for running jobs.
 const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(30);
 
+/// Characters of a worker's id, at most.
+const LONGEST_ID: usize = 64;
+
 /// As told by the code; None: ask the environment, or take the default.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
@@ -43,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) claim_wait: Option<Duration>,
     pub(crate) stop_grace: Option<Duration>,
     pub(crate) claim_command: ClaimCommand,
+    pub(crate) claims: Option<Claims>,
+    pub(crate) finish_cancelled: bool,
 }
 
 /// Complete and checked.
@@ -60,6 +65,8 @@ pub(crate) struct Resolved {
     pub(crate) claim_wait: Duration,
     pub(crate) stop_grace: Duration,
     pub(crate) claim_command: ClaimCommand,
+    pub(crate) claims: Claims,
+    pub(crate) finish_cancelled: bool,
 }
 
 /// Everything that keeps a worker from starting.
@@ -73,7 +80,7 @@ pub struct Error {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The Redis URL.
-    #[error("REDIS_URL: {0}")]
+    #[error("TEMPEST_REDIS_URL, REDIS_URL: {0}")]
     Redis(#[from] AddressError),
     /// The queue's key.
     #[error("TEMPEST_QUEUE: `{0}` is not the key of a queue: write prefix:name, such as tempest:web")]
@@ -81,6 +88,9 @@ pub enum Problem {
     /// The worker's id.
     #[error("TEMPEST_WORKER_ID: `{0}` is not a worker's id: use 1 to 64 of A-Z a-z 0-9 _ . -")]
     WorkerId(String),
+    /// How jobs are taken.
+    #[error("TEMPEST_CLAIMS: `{0}` is neither reliable nor base")]
+    Claims(String),
     /// A route's path.
     #[error(transparent)]
     Route(#[from] PatternError),
@@ -92,7 +102,9 @@ pub enum Problem {
 impl Settings {
     /// Completes what the code says. `threads`: some handlers run on threads.
     pub(crate) fn resolve(self, threads: bool) -> Result<Resolved, Vec<Problem>> {
-        let redis = self.redis.or_else(|| environment("REDIS_URL")).unwrap_or_else(|| DEFAULT_REDIS.into());
+        // A script's `REDIS_URL` may lead to a supervisor that claims for it; this worker claims for itself.
+        let told = || environment("TEMPEST_REDIS_URL").or_else(|| environment("REDIS_URL"));
+        let redis = self.redis.or_else(told).unwrap_or_else(|| DEFAULT_REDIS.into());
         let queue_key = self.queue.or_else(|| environment("TEMPEST_QUEUE")).unwrap_or_else(|| DEFAULT_QUEUE.into());
         let mut problems = Vec::new();
         let address = Address::parse(&redis).map_err(|error| problems.push(error.into())).ok();
@@ -104,6 +116,8 @@ impl Settings {
         if !is_worker_id(&worker_id) {
             problems.push(Problem::WorkerId(worker_id.clone()));
         }
+        let claims = self.claims.map_or_else(|| told_claims(environment("TEMPEST_CLAIMS").as_deref()), Ok);
+        let claims = claims.map_err(|problem| problems.push(problem)).unwrap_or_default();
         let (Some(address), Some((keys, queue)), true) = (address, names, problems.is_empty()) else {
             return Err(problems);
         };
@@ -119,10 +133,12 @@ impl Settings {
                 .development
                 .unwrap_or_else(|| environment("TEMPEST_ENV").is_some_and(|env| env == "development")),
             concurrency: self.concurrency.unwrap_or_else(|| default_concurrency(threads)).max(1),
-            batch: self.batch.unwrap_or(DEFAULT_BATCH).max(1),
+            batch: self.batch.unwrap_or(DEFAULT_BATCH).clamp(1, MOST_CLAIMS),
             claim_wait: self.claim_wait.unwrap_or(DEFAULT_CLAIM_WAIT),
             stop_grace: self.stop_grace.unwrap_or(DEFAULT_STOP_GRACE),
             claim_command: self.claim_command,
+            claims,
+            finish_cancelled: self.finish_cancelled,
         })
     }
 }
@@ -132,9 +148,24 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+fn told_claims(told: Option<&str>) -> Result<Claims, Problem> {
+    match told {
+        None | Some("reliable") => Ok(Claims::Reliable),
+        Some("base") => Ok(Claims::Base),
+        Some(other) => Err(Problem::Claims(other.to_owned())),
+    }
+}
+
+/// The same id with an ending of its own, for where the id is taken.
+pub(crate) fn another_id(id: &str) -> String {
+    const ENDING: usize = 6;
+    // Ids are ASCII.
+    format!("{}-{}", &id[..id.len().min(LONGEST_ID - ENDING - 1)], &new_id()[..ENDING])
+}
+
 fn is_worker_id(id: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    (1..=64).contains(&id.len()) && id.bytes().all(allowed)
+    (1..=LONGEST_ID).contains(&id.len()) && id.bytes().all(allowed)
 }
 
 fn default_concurrency(threads: bool) -> usize {
@@ -185,6 +216,21 @@ mod tests {
         assert_eq!((resolved.keys.prefix(), resolved.queue.as_str()), ("my:app", "web"));
         assert_eq!(resolved.worker_id.len(), 10);
         assert_ne!(resolved.worker_id, new_id());
+    }
+
+    #[test]
+    fn claims_are_reliable_unless_told_otherwise() {
+        assert_eq!(told_claims(None).expect("a default"), Claims::Reliable);
+        assert_eq!(told_claims(Some("base")).expect("known"), Claims::Base);
+        assert!(told_claims(Some("Base")).is_err());
+    }
+
+    #[test]
+    fn another_id_keeps_to_the_rule() {
+        for id in ["w", &"x".repeat(LONGEST_ID)] {
+            let other = another_id(id);
+            assert!(is_worker_id(&other) && other != id && other[..1] == id[..1], "{other}");
+        }
     }
 
     #[test]

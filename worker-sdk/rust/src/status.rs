@@ -4,11 +4,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tempest_protocol::JobText;
 use tokio::task::Id;
+
+use crate::cancel::Cancellation;
 
 /// Shared by all parts of a worker.
 #[derive(Debug, Default)]
@@ -21,12 +23,24 @@ pub(crate) struct Status {
     pub(crate) expired: AtomicU64,
     pub(crate) malformed: AtomicU64,
     pub(crate) undelivered: AtomicU64,
+    /// Claims that were taken away before they were acknowledged.
+    pub(crate) lost: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Running {
     id: JobText,
     since: Instant,
+    claim: u64,
+    cancellation: Arc<Cancellation>,
+}
+
+/// A job that has begun to wait for something.
+pub(crate) struct Begun {
+    pub(crate) id: JobText,
+    /// Number of its claim.
+    pub(crate) claim: u64,
+    pub(crate) cancellation: Arc<Cancellation>,
 }
 
 /// Adds one.
@@ -35,8 +49,21 @@ pub(crate) fn count(counter: &AtomicU64) {
 }
 
 impl Status {
-    pub(crate) fn started(&self, task: Id, id: JobText, since: Instant) {
-        self.running().insert(task, Running { id, since });
+    pub(crate) fn started(&self, task: Id, job: Begun, since: Instant) {
+        let Begun { id, claim, cancellation } = job;
+        self.running().insert(task, Running { id, since, claim, cancellation });
+    }
+
+    /// Jobs that have been running for longer than this and are still wanted, as far as known; not more than asked for.
+    pub(crate) fn long_running(&self, longer: Duration, most: usize) -> Vec<(JobText, Arc<Cancellation>)> {
+        let long = |job: &&Running| job.since.elapsed() > longer && !job.cancellation.is_cancelled();
+        let running = self.running();
+        running.values().filter(long).take(most).map(|job| (job.id.clone(), job.cancellation.clone())).collect()
+    }
+
+    /// Calls off the jobs of claims up to this one.
+    pub(crate) fn cancel_claims(&self, to: u64) {
+        self.running().values().filter(|job| (1..=to).contains(&job.claim)).for_each(|job| job.cancellation.cancel());
     }
 
     /// When this job was started.

@@ -3,6 +3,7 @@
 //! A raw worker only pops and answers, so whoever started it says that it is there. A worker with an SDK writes the same
 //! record itself, and knows more: its record wins.
 
+use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 use tempest_protocol::Keys;
 
@@ -28,14 +29,15 @@ pub struct Presence {
 }
 
 impl Control {
-    /// Registers `workers` for the next three seconds, but for those that do it themselves.
-    pub async fn beat(&mut self, keys: &Keys, workers: &[Presence]) -> Result<(), ControlError> {
+    /// Registers `workers` for the next three seconds, but for those that do it themselves; gives the records of those.
+    pub async fn beat(&mut self, keys: &Keys, workers: &[Presence]) -> Result<Vec<Option<Bytes>>, ControlError> {
         let found = workers.iter().map(|worker| Command::new(&[b"GET", record_key(keys, worker).as_bytes()]));
         let found = self.batch(&found.collect::<Vec<_>>()).await?;
         let now = self.now_ms();
         let commands: Vec<Command> =
             workers.iter().zip(&found).flat_map(|(worker, found)| registration(keys, worker, found, now)).collect();
-        self.batch(&commands).await.map(drop)
+        self.batch(&commands).await?;
+        Ok(workers.iter().zip(found).map(|(worker, found)| own_record(worker, found)).collect())
     }
 
     /// Takes out workers that have ended, whoever registered them.
@@ -46,6 +48,14 @@ impl Control {
             [record, Command::new(&[b"ZREM", set.as_bytes(), worker.id.as_bytes()])]
         });
         self.batch(&commands.collect::<Vec<_>>()).await.map(drop)
+    }
+}
+
+/// The record, where the worker wrote it itself.
+fn own_record(worker: &Presence, found: BytesFrame) -> Option<Bytes> {
+    match found {
+        BytesFrame::BulkString(text) if *text != *worker.record.as_bytes() => Some(text),
+        _ => None,
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Control, ControlError, number};
 /// Members read of one registry; the latest count.
 const MEMBERS: &[u8] = b"1000";
 /// A front or worker that was silent this long, in ms, is not shown.
-const SILENCE_MS: u64 = 5_000;
+pub(super) const SILENCE_MS: u64 = 5_000;
 
 /// Who is there.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -24,6 +24,8 @@ pub struct Registry {
     pub fronts: Vec<FrontState>,
     /// Queues that a front announced within a day.
     pub queues: Vec<QueueState>,
+    /// What live supervisors say of themselves and the processes they run.
+    pub supervisors: Vec<Value>,
 }
 
 /// A live front.
@@ -49,7 +51,7 @@ pub struct QueueState {
 }
 
 impl Control {
-    /// Reads the registries in three trips.
+    /// Reads the registries in five trips.
     pub async fn registry(&mut self, keys: &Keys) -> Result<Registry, ControlError> {
         let at = self.now_ms();
         let since = at.saturating_sub(SILENCE_MS).to_string();
@@ -64,7 +66,8 @@ impl Control {
                 queues[queue].workers.push(record);
             }
         }
-        Ok(Registry { at, fronts, queues })
+        let supervisors = self.supervisors(keys).await?;
+        Ok(Registry { at, fronts, queues, supervisors })
     }
 
     /// Fills in fronts and queues; returns the keys of the workers' records by the index of their queue.
@@ -91,11 +94,11 @@ impl Control {
 }
 
 /// The members of a sorted set by score, latest first, from `since` on.
-fn latest(key: &str, since: &str) -> Command {
+pub(super) fn latest(key: &str, since: &str) -> Command {
     Command::new(&[b"ZREVRANGEBYSCORE", key.as_bytes(), b"+inf", since.as_bytes(), b"LIMIT", b"0", MEMBERS])
 }
 
-fn names(reply: &BytesFrame) -> Vec<String> {
+pub(super) fn names(reply: &BytesFrame) -> Vec<String> {
     match reply {
         BytesFrame::Array(members) => members.iter().map(text_of).collect(),
         _ => Vec::new(),
@@ -122,7 +125,7 @@ fn group_reactors(reactors: &[String]) -> Vec<FrontState> {
     chunks.map(|same| FrontState { id: same[0].to_owned(), reactors: same.len(), record: Value::Null }).collect()
 }
 
-fn json(reply: &BytesFrame) -> Value {
+pub(super) fn json(reply: &BytesFrame) -> Value {
     match reply {
         BytesFrame::BulkString(bytes) => serde_json::from_slice(bytes).unwrap_or_default(),
         _ => Value::Null,

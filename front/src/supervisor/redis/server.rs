@@ -70,6 +70,7 @@ pub(super) fn program(settings: &Settings, port: u16, grace: Duration) -> Progra
         grace,
         lock: Some(settings.dir.join(SERVER_LOCK)),
         guard: settings.guard.clone(),
+        sockets: Vec::new(),
     }
 }
 

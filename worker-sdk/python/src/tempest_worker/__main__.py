@@ -15,8 +15,10 @@ from . import __version__
 from ._app import App
 
 _ENVIRONMENT = """environment:
-  REDIS_URL              redis://[user:password@]host:port[/db], rediss://… (TLS), unix:///path
+  TEMPEST_REDIS_URL      redis://[user:password@]host:port[/db], rediss://… (TLS), unix:///path
+  REDIS_URL              the same, where that is not set
   TEMPEST_QUEUE          key of the job list (tempest:web)
+  TEMPEST_CLAIMS         reliable (the default) or base
   TEMPEST_WORKER_ID      this worker's id (host, process id and eight random digits)
   TEMPEST_ENV            development: tracebacks in the body of a 500
 """
@@ -31,12 +33,13 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     it.add_argument("app", metavar="MODULE:APP", help="where the App is; `:app` may be left out")
-    it.add_argument("--redis", metavar="URL", help="instead of REDIS_URL")
+    it.add_argument("--redis", metavar="URL", help="instead of TEMPEST_REDIS_URL and REDIS_URL")
     it.add_argument("--queue", metavar="KEY", help="instead of TEMPEST_QUEUE")
     it.add_argument("--concurrency", type=int, metavar="N", help="threads for synchronous handlers (1)")
     it.add_argument("--async-concurrency", type=int, metavar="N", help="coroutine handlers at a time (100)")
     it.add_argument("--batch", type=int, metavar="N", help="jobs in one claim at most (64); 1: no batches")
-    it.add_argument("--claim", choices=("auto", "blmpop", "lpop"), help="how jobs are taken (auto)")
+    it.add_argument("--claims", choices=("reliable", "base"), help="claim jobs, or pop them (reliable)")
+    it.add_argument("--claim", choices=("auto", "blmpop", "lpop"), help="how base mode pops (auto)")
     it.add_argument("--version", action="version", version=f"tempest-worker {__version__}")
     return it
 
@@ -70,6 +73,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
             async_concurrency=given.async_concurrency,
             batch=given.batch,
             claim=given.claim,
+            claims=given.claims,
         )
     except ValueError as mistake:
         print(f"tempest_worker: {mistake}", file=sys.stderr)

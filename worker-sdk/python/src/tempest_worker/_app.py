@@ -6,13 +6,12 @@ Registers handlers, publishes, runs. Must not know how jobs travel.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from typing import Any, Callable, List, Optional, TypeVar
 
 from ._publish import Publisher
 from ._routing import Handler, Router, endpoint
-from ._settings import DEFAULT_REDIS, make_settings
+from ._settings import default_redis, make_settings
 from ._worker import Worker
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,12 +20,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 class App:
     """Handlers for one queue.
 
-    `redis` and `queue` (the whole key of the job list) stand above `REDIS_URL` and `TEMPEST_QUEUE`.
+    `redis` and `queue` (the whole key of the job list) stand above `TEMPEST_REDIS_URL`, `REDIS_URL` and
+    `TEMPEST_QUEUE`. `claims` stands above `TEMPEST_CLAIMS`: `reliable` (jobs stay in Redis until they are answered) or
+    `base` (they are popped). `cancel`: a coroutine is cancelled when its client has left; False: it is finished.
     """
 
-    def __init__(self, redis: Optional[str] = None, queue: Optional[str] = None) -> None:
+    def __init__(
+        self,
+        redis: Optional[str] = None,
+        queue: Optional[str] = None,
+        *,
+        claims: Optional[str] = None,
+        cancel: bool = True,
+    ) -> None:
         self._redis = redis
         self._queue = queue
+        self._claims = claims
+        self._cancel = cancel
         self._router = Router()
         self._publisher: Optional[Publisher] = None
         self._worker: Optional[Worker] = None
@@ -89,7 +99,7 @@ class App:
         """Send `data` to the browsers that follow `channel`; what is no text is sent as JSON. Gives the number of
         fronts that listen. Waits for one trip to Redis; in a coroutine use `asyncio.to_thread`."""
         if self._publisher is None:
-            self._publisher = Publisher(self._redis or os.environ.get("REDIS_URL") or DEFAULT_REDIS)
+            self._publisher = Publisher(self._redis or default_redis())
         return self._publisher.publish(channel, data, event)
 
     # ---- running ----
@@ -103,17 +113,25 @@ class App:
         async_concurrency: Optional[int] = None,
         batch: Optional[int] = None,
         claim: Optional[str] = None,
+        claims: Optional[str] = None,
     ) -> None:
         """Work until SIGTERM, SIGINT or `stop`; returns when everything taken is answered.
 
         `concurrency`: threads, each running one synchronous handler at a time (1). `async_concurrency`: coroutine
-        handlers at a time (100). `batch`: jobs in one claim at most (64). `claim`: `auto`, `blmpop` or `lpop`.
-        Raises ValueError where a setting is wrong.
+        handlers at a time (100). `batch`: jobs in one claim at most (64). `claims`: `reliable` or
+        `base`. `claim`: how base mode pops, `auto`, `blmpop` or `lpop`. Raises ValueError where a setting is wrong.
         """
         if self._router.empty:
             raise ValueError("no handler: decorate one with @app.handler, @app.get(…) or @app.action(…)")
         settings = make_settings(
-            redis or self._redis, queue or self._queue, concurrency, async_concurrency, batch, claim
+            redis or self._redis,
+            queue or self._queue,
+            concurrency,
+            async_concurrency,
+            batch,
+            claim,
+            claims or self._claims,
+            self._cancel,
         )
         self._redis = settings.redis_url
         _log_to_stderr()

@@ -7,7 +7,7 @@ Pure arithmetic: no clock, no I/O.
 
 from __future__ import annotations
 
-from ._settings import BATCH_SECONDS
+from ._settings import BATCH_SECONDS, MARK_SECONDS
 
 #: Weight of the newest batch when jobs get faster. When they get slower the average follows at once: an optimistic
 #: average costs other people's time, a pessimistic one only trips.
@@ -35,6 +35,10 @@ class BatchSize:
         else:
             self._average += _WEIGHT * (each - self._average)
         self.limit = max(1, min(self.limit, self._fitting()))
+
+    def at_once(self) -> int:
+        """Jobs that begin so soon after one another that they may count as started together; at least one."""
+        return int(MARK_SECONDS / self._average) or 1 if self._average else 1
 
     def _fitting(self) -> int:
         if self._average * self._largest <= BATCH_SECONDS:

@@ -153,6 +153,11 @@ class Link:
         self.client_id: Optional[int] = None
         #: The server's version; (0, 0) where it may not be asked.
         self.server_version: Tuple[int, int] = (0, 0)
+        #: Names this run of the server, without which an id of a connection says nothing; empty where it may not be
+        #: asked.
+        self.run_id = b""
+        #: Told after each connect, before anything else is sent; may use the link, raises LinkLost.
+        self.on_open: Callable[[], None] = _nothing
 
     def open(self) -> None:
         """Connect unless connected; asks for the time, the connection's id and the server's version. One try.
@@ -169,6 +174,7 @@ class Link:
             raise LinkLost(str(error)) from error
         self._wire = wire
         self._opened = time.monotonic()
+        self.on_open()
         self._outages.up(self.name)
 
     def open_until(self, give_up: Callable[[], bool], wait: Callable[[float], object]) -> bool:
@@ -195,6 +201,7 @@ class Link:
         client_id, info, _named = wire.reply(), wire.reply(), wire.reply()
         self.client_id = client_id if isinstance(client_id, int) else None
         self.server_version = _version(info) if isinstance(info, bytes) else (0, 0)
+        self.run_id = _run_id(info) if isinstance(info, bytes) else b""
 
     def write(self, data: bytes) -> None:
         """Send packed commands in one write. Raises LinkLost; then nobody knows how much arrived."""
@@ -225,6 +232,15 @@ class Link:
         self.write(b"".join(commands))
         return [self.read() for _ in commands]
 
+    def refuse(self, error: BaseException) -> LinkLost:
+        """Give the connection up because the server refuses what it is needed for; to be raised by the caller."""
+        return self._lost(error)
+
+    def fileno(self) -> Optional[int]:
+        """The open socket's descriptor, to wait for its end while nothing is asked; None where there is none."""
+        sock = getattr(self._connection, "_sock", None)
+        return None if self._wire is None or sock is None else int(sock.fileno())
+
     def _lost(self, error: BaseException) -> LinkLost:
         self.close()
         self._outages.down(self.name, error, self._opened)
@@ -239,6 +255,17 @@ class Link:
         except _BROKEN:
             # The connection was broken before; there is nothing left to close.
             pass
+
+
+def _nothing() -> None:
+    """Nobody wants to be told."""
+
+
+def _run_id(info: bytes) -> bytes:
+    for line in info.split(b"\r\n"):
+        if line.startswith(b"run_id:"):
+            return line[7:]
+    return b""
 
 
 def _version(info: bytes) -> Tuple[int, int]:

@@ -27,11 +27,23 @@ class Names:
     @property
     def workers(self) -> str:
         """Sorted set of worker ids by their last beat in ms."""
-        return "{" + self.queue_key + "}:workers"
+        return self.derived("workers")
 
     def worker(self, worker_id: str) -> str:
         """One worker's record, a JSON text that expires."""
-        return "{" + self.queue_key + "}:worker:" + worker_id
+        return self.derived("worker:" + worker_id)
+
+    def claimed(self, worker_id: str) -> str:
+        """Hash of what a worker holds: claim number to job, and `started`."""
+        return self.derived("claimed:" + worker_id)
+
+    def landing(self, worker_id: str) -> str:
+        """List of at most one job, between the wait for it and its claim."""
+        return self.derived("landing:" + worker_id)
+
+    def derived(self, what: str) -> str:
+        """A key that belongs to the queue; the braces keep all of them in one slot of a cluster."""
+        return "{" + self.queue_key + "}:" + what
 
 
 def names_of(queue_key: str) -> Names:

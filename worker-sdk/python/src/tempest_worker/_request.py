@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 from urllib.parse import parse_qsl, unquote
 
+from ._claim import Claim
 from ._clock import Clock
 from ._json import loads
 
@@ -66,7 +67,7 @@ class Query(Mapping[str, str]):
 class Request:
     """One job: an HTTP request, or a background job of the application's own action."""
 
-    __slots__ = ("_args", "_clock", "_cookies", "_headers", "body", "fields", "id", "params")
+    __slots__ = ("_args", "_clock", "_cookies", "_headers", "body", "claim", "fields", "id", "params", "withdrawn")
 
     def __init__(self, fields: Dict[str, Any], body: bytes, clock: Clock) -> None:
         #: The request id; it also stands in the front's log.
@@ -77,6 +78,10 @@ class Request:
         self.fields = fields
         #: What `{name}` in the route's pattern matched, percent-decoded.
         self.params: Dict[str, str] = {}
+        #: What the job is held under in Redis; None in base mode. Of this package's own use.
+        self.claim: Optional[Claim] = None
+        #: Set by the helper thread when the client has left. Of this package's own use.
+        self.withdrawn = False
         self._clock = clock
         self._headers: Optional[Headers] = None
         self._args: Optional[Query] = None
@@ -90,8 +95,20 @@ class Request:
 
     @property
     def attempt(self) -> int:
-        """1 for the first try."""
-        return self.fields.get("attempt") or 1
+        """1 for the first try; above 1 an earlier try may have run. Workers that this job crashed count."""
+        attempt: int = self.fields.get("attempt") or 1
+        if self.claim is not None and self.claim[0] is not None and self.claim[0].crashed:
+            return attempt + self.claim[0].crashed.get(self.claim[1], (0, b""))[0]
+        return attempt
+
+    @property
+    def cancelled(self) -> bool:
+        """True when nobody wants the answer any more: the client has left, or this worker was declared dead and the
+        job is another's. Always False in base mode. The answer goes nowhere; a handler may stop or finish its work."""
+        claim = self.claim
+        return self.withdrawn or (
+            claim is not None and claim[0] is not None and claim[0].over and not claim[0].forgotten
+        )
 
     @property
     def method(self) -> str:

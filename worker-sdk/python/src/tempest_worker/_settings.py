@@ -21,6 +21,9 @@ DEFAULT_QUEUE = "tempest:web"
 #: Seconds a claim waits in Redis. Short enough that a half-open connection is noticed soon; stopping does not
 #: depend on it, since a stop ends the wait through CLIENT UNBLOCK.
 BLOCK_SECONDS = 2
+#: The same in reliable mode, as the contract has it: so long it takes at most until a job is found that a stranger
+#: pushed to the list of another priority.
+LANDING_SECONDS = 1
 #: Seconds without a byte after which a connection counts as lost. It must exceed BLOCK_SECONDS: a client that
 #: gives up first leaves a waiter behind that swallows the next job.
 SOCKET_TIMEOUT_SECONDS = 10.0
@@ -34,6 +37,13 @@ DEFAULT_BATCH = 64
 LARGEST_BATCH = 1000
 #: A finished answer waits at most this long for its batch before it is sent by itself.
 FLUSH_SECONDS = 0.005
+#: In reliable mode, jobs that begin within this time by the moving average are marked as started together: each mark is
+#: a trip, and what is marked and has not begun counts as run if the worker dies.
+MARK_SECONDS = 0.002
+#: Jobs that run longer than this are looked up among the withdrawn ones, as often.
+CANCEL_SECONDS = 0.2
+#: Other ids that are tried where a worker's id is taken. Each is random, so a second try is all but unheard of.
+ID_TRIES = 8
 #: While batches run, the helper looks this often for jobs and answers that a slow job holds up.
 RELIEF_SECONDS = 0.025
 #: Seconds between two beats, the life of the record, and of the registry of a queue that lost its workers.
@@ -51,7 +61,10 @@ PUSHES_IN_FLIGHT = 32
 #: Messages from coroutine handlers that may wait for the helper; above it, streams pause. 16 MiB at most.
 OUTBOX_MESSAGES = 256
 
-_CLAIMS = ("auto", "blmpop", "lpop")
+#: How base mode pops, and how jobs are taken at all.
+_POPS = ("auto", "blmpop", "lpop")
+_CLAIMS = ("reliable", "base")
+WORKER_ID_LENGTH = 64
 _WORKER_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 #: Of a long host name so much goes into a worker's id, which has 64 characters at most.
@@ -71,8 +84,12 @@ class Settings:
     async_concurrency: int
     #: Jobs in one claim at most; 1 switches batching off.
     batch: int
-    #: `auto` asks the server's version; `blmpop` and `lpop` force one way.
+    #: `reliable`: jobs stay in Redis until they are answered; `base`: they are popped.
+    claims: str
+    #: For base mode: `auto` asks the server's version; `blmpop` and `lpop` force one way.
     claim: str
+    #: True: a coroutine is cancelled when its client has left.
+    cancel: bool
     #: True: tracebacks go into the body of a 500.
     development: bool
 
@@ -84,31 +101,57 @@ def make_settings(
     async_concurrency: Optional[int] = None,
     batch: Optional[int] = None,
     claim: Optional[str] = None,
+    claims: Optional[str] = None,
+    cancel: bool = True,
     env: Mapping[str, str] = os.environ,
 ) -> Settings:
     """Settle every value. Raises ValueError with one line for each mistake."""
     problems: List[str] = []
     names = _names(queue or env.get("TEMPEST_QUEUE") or DEFAULT_QUEUE, problems)
-    if claim is not None and claim not in _CLAIMS:
-        problems.append(f"claim is {claim!r}: use one of {', '.join(_CLAIMS)}")
+    if claim is not None and claim not in _POPS:
+        problems.append(f"claim is {claim!r}: use one of {', '.join(_POPS)}")
+    mode = claims or env.get("TEMPEST_CLAIMS") or "reliable"
+    if mode not in _CLAIMS:
+        problems.append(f"{'claims' if claims else 'TEMPEST_CLAIMS'} is {mode!r}: use one of {', '.join(_CLAIMS)}")
     threads = _whole("concurrency", concurrency, 1, 1000, problems)
     tasks = _whole("async_concurrency", async_concurrency, 100, 100_000, problems)
     largest = _whole("batch", batch, DEFAULT_BATCH, LARGEST_BATCH, problems)
     worker_id = env.get("TEMPEST_WORKER_ID") or new_worker_id()
     if not _WORKER_ID.fullmatch(worker_id):
         problems.append(f"TEMPEST_WORKER_ID is {worker_id!r}: use 1 to 64 of A-Z a-z 0-9 _ . -")
+    elif threads > 1 and len(worker_id) + len(f".{threads}") > WORKER_ID_LENGTH:
+        room = WORKER_ID_LENGTH - len(f".{threads}")
+        problems.append(f"TEMPEST_WORKER_ID has {len(worker_id)} characters: with {threads} threads use at most {room}")
     if names is None or problems:
         raise ValueError("\n".join(problems))
     return Settings(
-        redis_url=redis or env.get("REDIS_URL") or DEFAULT_REDIS,
+        redis_url=redis or default_redis(env),
         names=names,
         worker_id=worker_id,
         concurrency=threads,
         async_concurrency=tasks,
         batch=largest,
+        claims=mode,
         claim=claim or "auto",
+        cancel=cancel,
         development=env.get("TEMPEST_ENV") == "development",
     )
+
+
+def default_redis(env: Mapping[str, str] = os.environ) -> str:
+    """Where Redis is if nobody says so. `REDIS_URL` may lead to a supervisor that claims for those who cannot."""
+    return env.get("TEMPEST_REDIS_URL") or env.get("REDIS_URL") or DEFAULT_REDIS
+
+
+def thread_id(worker_id: str, number: int, threads: int) -> str:
+    """The id of one claiming thread among others, counted from 0; the worker's own where there is but one."""
+    return worker_id if threads == 1 else f"{worker_id}.{number + 1}"
+
+
+def other_id(worker_id: str) -> str:
+    """An id instead of one that is taken."""
+    ending = "-" + secrets.token_hex(4)
+    return worker_id[: WORKER_ID_LENGTH - len(ending)] + ending
 
 
 def new_worker_id() -> str:

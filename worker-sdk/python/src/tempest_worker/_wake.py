@@ -6,7 +6,9 @@ Carries no information; the woken thread looks for itself what there is to do.
 
 from __future__ import annotations
 
+import select
 import socket
+from typing import Optional
 
 
 class Wake:
@@ -14,6 +16,7 @@ class Wake:
 
     def __init__(self) -> None:
         self._woken, self._waker = socket.socketpair()
+        self._woken.setblocking(False)
         self._waker.setblocking(False)
         self._poked = False
 
@@ -27,15 +30,22 @@ class Wake:
                 # Full: then the thread is awake anyway. Closed: then nothing is left to do.
                 pass
 
-    def wait(self, seconds: float) -> None:
-        """Wait for a poke, at most so long."""
-        self._woken.settimeout(max(seconds, 0.0))
-        try:
-            self._woken.recv(64)
-        except (socket.timeout, BlockingIOError):
-            pass
+    def wait(self, seconds: float, other: Optional[int] = None) -> bool:
+        """Wait for a poke, at most so long; True where there is something to read from the descriptor `other`, which
+        ends the wait, too."""
+        poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
+        if other is not None:
+            poll.register(other, select.POLLIN)
+        ready = [descriptor for descriptor, _ in poll.poll(max(seconds, 0.0) * 1000)]
+        if self._woken.fileno() in ready:
+            try:
+                self._woken.recv(64)
+            except BlockingIOError:
+                pass
         # Last: whoever poked until here needs no byte, since the caller has yet to look.
         self._poked = False
+        return other in ready
 
     def close(self) -> None:
         """Free the sockets."""

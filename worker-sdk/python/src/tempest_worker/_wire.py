@@ -19,9 +19,11 @@ from ._resp import make_reader
 
 _READ_BYTES = 65536
 _TOO_LONG = "nothing came for too long"
-#: Bytes of the shortest reply to a push (`:1` and the line end), and to a claim (`*-1` and the line end).
+#: Bytes of the shortest reply to a push (`:1` and the line end), to a pop (`*-1` and the line end), and to a claim
+#: (four such lines; the texts of errors are longer).
 SHORTEST_COUNT = 4
-SHORTEST_CLAIM = 5
+SHORTEST_NIL = 5
+SHORTEST_CLAIM = 16
 #: Error replies that say that this connection is of no use now: another one may be, later.
 _USELESS = ("LOADING", "NOAUTH", "WRONGPASS", "ERR max number of clients")
 

@@ -13,14 +13,16 @@ import threading
 from types import FrameType
 from typing import Any, Dict, List, Optional
 
-from ._claim import BaseClaimer
+from ._claim import BaseClaimer, Claimer
 from ._clock import Clock
 from ._helper import Helper
 from ._link import Address, Link, Outages
 from ._loop import Loop
+from ._registration import Entry, Registration
+from ._reliable import ReliableClaimer
 from ._routing import Router
 from ._runner import Runner
-from ._settings import Settings
+from ._settings import Settings, thread_id
 from ._version import __version__
 
 log = logging.getLogger("tempest_worker")
@@ -35,7 +37,8 @@ class Worker:
         self._clock = Clock()
         self._outages = Outages(self._address)
         self._stop_event = threading.Event()
-        self._helper = Helper(settings, self._clock, self._link("helper"), self._claimer(), self._stop_event)
+        self._registration = Registration(settings, self._clock)
+        self._helper = Helper(settings, self._clock, self._link("helper"), self._registration, self._stop_event)
         self._loops = [self._loop(router, number) for number in range(settings.concurrency)]
         self._helper.loops = self._loops
         self._runner = self._async_runner() if router.any_async else None
@@ -50,12 +53,19 @@ class Worker:
         name = f"tempest-worker:{os.getpid()}:{role}"
         return Link(self._address, name, self._clock, self._outages)
 
-    def _claimer(self) -> BaseClaimer:
-        return BaseClaimer(self._settings.names.queue_key, self._settings.claim)
+    def _claimer(self, number: int) -> Claimer:
+        settings = self._settings
+        if settings.claims == "base":
+            return BaseClaimer(settings.names.queue_key, settings.claim)
+        worker_id = thread_id(settings.worker_id, number, settings.concurrency)
+        return ReliableClaimer(settings.names, worker_id, self._first_beat)
+
+    def _first_beat(self, worker_id: str) -> List[bytes]:
+        return self._registration.commands(Entry(worker_id, "idle", [], 0))
 
     def _loop(self, router: Router, number: int) -> Loop:
         link = self._link(f"claim-{number}")
-        return Loop(self._settings, router, self._clock, link, self._claimer(), self._stop_event)
+        return Loop(self._settings, router, self._clock, link, self._claimer(number), self._stop_event)
 
     def _async_runner(self) -> Runner:
         places, development = self._settings.async_concurrency, self._settings.development
@@ -127,10 +137,12 @@ class Worker:
     def _report(self) -> None:
         loops: List[Loop] = self._loops
         log.info(
-            "stopped: %d jobs done, %d past their deadline, %d malformed, %d given back, %d answers undelivered",
+            "stopped: %d jobs done, %d past their deadline, %d malformed, %d given back, %d taken away, "
+            "%d answers undelivered",
             sum(loop.done for loop in loops),
             sum(loop.intake.expired for loop in loops),
             sum(loop.intake.malformed for loop in loops),
             self._helper.given_back,
+            sum(loop.courier.lost for loop in loops) + self._helper.lost,
             sum(loop.courier.undelivered for loop in loops) + self._helper.undelivered,
         )

@@ -3,6 +3,7 @@
 //! Each test has a Redis of its own on a free port in its own folder, ended by its process id. Nothing here sleeps
 //! where there is something to wait for.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -51,7 +52,8 @@ impl Redis {
 
     /// Starts it (again) on its port and waits until it is ready.
     pub(crate) fn restart(&mut self) {
-        let mut child = Command::new("redis-server")
+        let server = std::env::var_os("TEMPEST_TEST_REDIS").unwrap_or_else(|| "redis-server".into());
+        let mut child = Command::new(&server)
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .args(["--unixsocket", "redis.sock", "--dir"])
             .arg(&self.folder)
@@ -59,7 +61,7 @@ impl Redis {
             .current_dir(&self.folder)
             .stdout(Stdio::piped())
             .spawn()
-            .expect("redis-server is installed");
+            .unwrap_or_else(|error| panic!("{server:?}: {error}"));
         let output = child.stdout.take().expect("its output is piped");
         let mut lines = BufReader::new(output).lines();
         let ready = lines.any(|line| line.is_ok_and(|line| line.contains("Ready to accept connections")));
@@ -221,6 +223,43 @@ impl Front {
         let key = format!("{{tempest:web}}:worker:{}", String::from_utf8_lossy(id));
         let Reply::Text(record) = self.command(&["GET", &key]).await else { return None };
         serde_json::from_slice(&record).ok()
+    }
+
+    /// All keys but the queue's counters, which fronts look after.
+    pub(crate) async fn keys(&mut self) -> Vec<String> {
+        let Reply::List(keys) = self.command(&["KEYS", "*"]).await else { panic!("no list") };
+        let text = |key| if let Reply::Text(key) = key { String::from_utf8_lossy(&key).into_owned() } else { panic!() };
+        keys.into_iter().map(text).filter(|key| key != "{tempest:web}:stats").collect()
+    }
+
+    /// The claims of a worker: numbers, and `started`.
+    pub(crate) async fn claims(&mut self, worker: &str) -> BTreeMap<String, String> {
+        let Reply::List(parts) = self.command(&["HGETALL", &format!("{{tempest:web}}:claimed:{worker}")]).await else {
+            panic!("no hash")
+        };
+        let text = |part: &Reply| match part {
+            Reply::Text(text) => String::from_utf8_lossy(text).into_owned(),
+            other => panic!("{other:?}"),
+        };
+        parts.chunks(2).map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
+    }
+
+    /// Waits until something in Redis is as it should be; Redis has no event for most things.
+    pub(crate) async fn until(&mut self, what: &[&str], wanted: &Reply) {
+        let waiting = async {
+            while self.command(what).await != *wanted {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let waited = timeout(PATIENCE, waiting).await;
+        assert!(waited.is_ok(), "{what:?} never gave {wanted:?}");
+    }
+
+    /// Calls a script of the contract.
+    pub(crate) async fn script(&mut self, script: &str, keys: &[&str], arguments: &[&str]) -> Reply {
+        let count = keys.len().to_string();
+        let command = [&["EVAL", script, &count], keys, arguments].concat();
+        self.command(&command).await
     }
 
     /// One line of `INFO`.

@@ -3,9 +3,13 @@
 //! One binary, a module a behaviour, a Redis of its own for each test.
 
 mod answers;
+mod cancellations;
+mod claims;
 mod connections;
+mod deaths;
 mod failures;
 mod harness;
+mod priorities;
 mod processes;
 mod restarts;
 mod stops;

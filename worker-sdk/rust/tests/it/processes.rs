@@ -17,7 +17,13 @@ const BE_A_WORKER: &str = "TEMPEST_TEST_BE_A_WORKER";
 #[test]
 fn be_a_worker() {
     if std::env::var_os(BE_A_WORKER).is_some() {
-        App::new().get("/wait", wait).get("/fail", fail).get("/spin", spin).run().expect("good settings");
+        let app = App::new()
+            .any("/wait", wait)
+            .get("/fail", fail)
+            .get("/spin", spin)
+            .any("/block", block)
+            .action("test.wait", wait);
+        app.run().expect("good settings");
     }
 }
 
@@ -34,6 +40,16 @@ async fn fail(_: Request) -> Result<(), &'static str> {
     Err("for this reason")
 }
 
+/// Waits, so that the worker goes on to claim, and then blocks its thread for a while.
+async fn block(_: Request) {
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    // Without an `await`: what is pushed from here on is claimed while nobody reads.
+    let url = std::env::var("REDIS_URL").expect("an address");
+    let mut socket = std::net::TcpStream::connect(&url["redis://".len()..]).expect("a Redis");
+    std::io::Write::write_all(&mut socket, b"PUBLISH entered block\r\n").expect("published");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+}
+
 /// Never gives its thread back.
 async fn spin(request: Request) {
     request.publisher().publish("entered", None, "spin").await.expect("published");
@@ -42,19 +58,25 @@ async fn spin(request: Request) {
     }
 }
 
-struct Process {
+pub(crate) struct Process {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
 }
 
 impl Process {
-    fn start(redis: &Redis) -> Self {
+    pub(crate) fn start(redis: &Redis) -> Self {
+        Self::with(redis, &[])
+    }
+
+    /// With further variables.
+    pub(crate) fn with(redis: &Redis, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this binary"))
             .args(["--exact", "processes::be_a_worker", "--nocapture"])
             .env(BE_A_WORKER, "1")
             .env("REDIS_URL", redis.url())
             .env("TEMPEST_QUEUE", QUEUE)
             .env("TEMPEST_WORKER_ID", "given")
+            .envs(variables.iter().copied())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -63,18 +85,18 @@ impl Process {
         Self { child, log }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("a living process");
     }
 
     /// Waits for a line of its log.
-    fn said(&mut self, text: &str) -> String {
+    pub(crate) fn said(&mut self, text: &str) -> String {
         let line = self.log.by_ref().map_while(Result::ok).find(|line| line.contains(text));
         line.unwrap_or_else(|| panic!("it never said {text:?}"))
     }
 
-    fn ended(mut self) -> ExitStatus {
+    pub(crate) fn ended(mut self) -> ExitStatus {
         self.child.wait().expect("its end")
     }
 }

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tempest_worker::App;
-use tempest_worker::connection::Reply;
+use tempest_worker::{App, Claims};
 
 use crate::harness::{QUEUE, Redis, Signal, Worker, get};
 
@@ -65,22 +64,30 @@ async fn what_exceeds_the_grace_is_left() {
             std::future::pending::<()>().await;
         }
     };
-    let worker = Worker::start(&redis, App::new().fallback(handler).stop_grace(Duration::from_millis(300)));
-    front.push(&get("r-1", "/"), b"").await;
-    in_it.given().await;
-    worker.stopped().await;
-    assert_eq!(front.command(&["KEYS", "*"]).await, Reply::List(vec![]));
+    for (claims, id) in [(Claims::Base, "base"), (Claims::Reliable, "reliable")] {
+        let app = App::new().fallback(handler.clone()).stop_grace(Duration::from_millis(300));
+        let worker = Worker::start(&redis, app.claims(claims).worker_id(id));
+        front.push(&get("r-1", "/"), b"").await;
+        in_it.given().await;
+        worker.stopped().await;
+        // Its claim stays, and so does its registration: so the job is taken from it like from one that died.
+        let left = front.number(&["EXISTS", "{tempest:web}:claimers"]).await;
+        assert_eq!((left, front.claims(id).await.len() as i64), (left, 2 * left), "{claims:?}");
+        assert_eq!(left > 0, claims == Claims::Reliable);
+    }
 }
 
 /// Stops at any moment of a busy worker; every job is answered or still there.
 #[tokio::test]
 async fn a_stop_loses_no_job() {
     const JOBS: usize = 400;
-    for command in [tempest_worker::ClaimCommand::Blmpop, tempest_worker::ClaimCommand::BlpopLpop] {
+    let (blmpop, blpop) = (tempest_worker::ClaimCommand::Blmpop, tempest_worker::ClaimCommand::BlpopLpop);
+    for (claims, command) in [(Claims::Reliable, blmpop), (Claims::Base, blmpop), (Claims::Base, blpop)] {
         let redis = Redis::start();
         let mut front = redis.front().await;
         for round in 0..8 {
-            let worker = Worker::start(&redis, App::new().fallback(|_| async { "here" }).claim_command(command));
+            let app = App::new().fallback(|_| async { "here" }).claims(claims).claim_command(command);
+            let worker = Worker::start(&redis, app);
             let jobs: Vec<Value> = (0..JOBS).map(|n| get(&format!("r-{n}"), "/")).collect();
             for jobs in jobs.chunks(20) {
                 front.push_all(jobs).await;

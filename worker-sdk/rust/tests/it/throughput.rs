@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use tempest_worker::App;
 use tempest_worker::connection::Reply;
+use tempest_worker::{App, Claims};
 
 use crate::harness::{Front, QUEUE, REPLY_TO, Redis, Signal, Worker, get};
 
@@ -46,20 +46,29 @@ async fn one_round(front: &mut Front, all_done: &Signal) -> u64 {
 
 #[tokio::test]
 async fn a_batch_is_one_write() {
+    for (claims, command) in [(Claims::Reliable, "evalsha"), (Claims::Base, "blmpop")] {
+        a_batch_is_one_write_with(claims, command).await;
+    }
+}
+
+async fn a_batch_is_one_write_with(claims: Claims, command: &str) {
     let redis = Redis::start();
     let mut front = redis.front().await;
     let (app, all_done) = app();
-    let worker = Worker::start(&redis, app);
+    let worker = Worker::start(&redis, app.claims(claims));
     // The worker gets to know how long its jobs take.
     one_round(&mut front, &all_done).await;
     let asked = one_round(&mut front, &all_done).await;
-    let (claims, pushes) = (front.calls("blmpop").await, front.calls("rpush").await);
+    let (claims, pushes) = (front.calls(command).await, front.calls("rpush").await);
     // Redis reads once a write: the questions, these three among them, the beats, and the worker's batches.
     let beats = front.calls("pexpire").await;
     let reads = front.info("stats", "total_reads_processed").await.expect("it is counted");
     let writes = reads.parse::<u64>().expect("a number") - asked - 4 - beats;
     assert!(claims <= JOBS as u64 / LARGE_BATCH, "{claims} claims for {JOBS} jobs");
     assert!(pushes <= claims + 1, "{pushes} pushes for {claims} claims");
+    let acknowledgements = front.calls("hdel").await;
+    assert!(acknowledgements <= pushes, "{acknowledgements} acknowledgements for {pushes} pushes");
+    assert!(front.calls("blmove").await <= 2, "no waits while there is work");
     assert!(writes <= claims + 2, "{writes} writes for {claims} claims");
     worker.stopped().await;
 }
@@ -71,7 +80,7 @@ async fn batches_can_be_turned_off() {
     let (app, all_done) = app();
     let worker = Worker::start(&redis, app.batch(1));
     one_round(&mut front, &all_done).await;
-    assert!(front.calls("blmpop").await >= JOBS as u64 - 1);
+    assert!(front.calls("evalsha").await >= JOBS as u64 - 1);
     worker.stopped().await;
 }
 

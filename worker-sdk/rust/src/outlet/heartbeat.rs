@@ -1,12 +1,12 @@
 //! The worker's record in Redis: that it is there, and what it does.
 //!
-//! The record is for people and for `tempest status`; nothing decides by it in base mode. This module spells the
-//! commands and must not send them.
+//! The record is for people and for `tempest status`; in reliable mode a worker without one is dead. This module
+//! spells the commands and must not send them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
-use tempest_protocol::Keys;
+use tempest_protocol::{Keys, QueueKeys};
 
 use crate::connection::{Pipeline, Reply};
 use crate::status::Status;
@@ -31,6 +31,7 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     identity: Identity,
+    keys: QueueKeys,
     workers_key: String,
     record_key: String,
     /// In ms by the clock of Redis; 0: not known yet.
@@ -57,13 +58,28 @@ struct Record<'a> {
     expired: u64,
     malformed: u64,
     undelivered: u64,
+    lost: u64,
 }
 
 impl Heartbeat {
     pub(crate) fn new(identity: Identity, keys: &Keys) -> Self {
-        let workers_key = keys.workers(&identity.queue);
-        let record_key = keys.worker(&identity.queue, &identity.id);
-        Self { identity, workers_key, record_key, started: 0, done_before: 0, refusal_logged: false }
+        let keys = keys.of_queue(&identity.queue);
+        let (workers_key, record_key) = (keys.workers(), keys.worker(&identity.id));
+        Self { identity, keys, workers_key, record_key, started: 0, done_before: 0, refusal_logged: false }
+    }
+
+    /// Goes on under another id.
+    pub(crate) fn rename(&mut self, id: &str) {
+        id.clone_into(&mut self.identity.id);
+        self.record_key = self.keys.worker(id);
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.identity.id
+    }
+
+    pub(crate) fn queue_keys(&self) -> &QueueKeys {
+        &self.keys
     }
 
     /// Appends one beat; returns how many replies are due.
@@ -122,6 +138,7 @@ impl Heartbeat {
             expired: read(&status.expired),
             malformed: read(&status.malformed),
             undelivered: read(&status.undelivered),
+            lost: read(&status.lost),
         };
         serde_json::to_vec(&record).expect("a record of numbers and strings is always JSON")
     }

@@ -48,6 +48,12 @@ impl Backlog {
         }
     }
 
+    /// Keeps those that are to be kept.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut Answer) -> bool) {
+        self.answers.retain_mut(&mut keep);
+        self.bytes = answer::bytes(&self.answers);
+    }
+
     /// Takes out those of no use any more.
     pub(crate) fn take_expired(&mut self, now_ms: u64) -> Vec<Answer> {
         let (late, waiting) = self.answers.drain(..).partition::<Vec<_>, _>(|answer| answer.expires_ms <= now_ms);
@@ -62,7 +68,14 @@ mod tests {
     use super::*;
 
     fn answer(bytes: usize, expires_ms: u64) -> Answer {
-        Answer { reply_to: "a".into(), message: vec![b'x'; bytes], expires_ms, stream: None }
+        Answer {
+            reply_to: "a".into(),
+            message: vec![b'x'; bytes],
+            expires_ms,
+            stream: None,
+            claim: 0,
+            acknowledges: None,
+        }
     }
 
     fn sizes(mut backlog: Backlog) -> Vec<usize> {

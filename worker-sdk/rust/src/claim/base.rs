@@ -1,38 +1,15 @@
-//! How jobs are taken from the queue.
-//!
-//! Base mode pops them: whoever took a job is the only one who has it, and a worker that dies takes its jobs along.
-//! Reliable mode belongs here as a second [`Claim`]: it moves jobs into a list of the worker's own and will want two
-//! more methods, one that acknowledges a job behind its answer in the same pipeline and one that gives back what
-//! was not started. The loop must not know which of them it has.
+//! Base mode: jobs are popped. Whoever took one is the only one who has it, and a worker that dies takes its jobs
+//! along.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
+use super::{Claim, ClaimError, Wanted};
 use crate::connection::{Pipeline, Reply};
-
-/// Takes jobs over a connection; one request at a time.
-pub(crate) trait Claim: Send {
-    /// Appends commands that wait for a job and bring up to `count`; returns how many replies are due.
-    fn request(&mut self, out: &mut Pipeline, count: usize) -> usize;
-    /// Reads the next of these replies: the messages in it.
-    fn reply(&mut self, reply: Reply) -> Result<Vec<Bytes>, ClaimError>;
-    /// Forgets the replies that were due: their connection is gone.
-    fn reset(&mut self);
-}
-
-/// Why a claim brought nothing.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ClaimError {
-    /// This Redis needs other commands; the next request uses them.
-    #[error("this Redis has no BLMPOP")]
-    Unsupported,
-    #[error("{0}")]
-    Refused(String),
-    #[error("a reply of an unexpected shape")]
-    Shape,
-}
+use crate::waiting::Claimed;
 
 /// The commands that take jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,7 +51,8 @@ impl BaseClaim {
 }
 
 impl Claim for BaseClaim {
-    fn request(&mut self, out: &mut Pipeline, count: usize) -> usize {
+    fn request(&mut self, out: &mut Pipeline, wanted: Wanted) -> usize {
+        let count = wanted.count;
         let (queue, wait) = (self.queue.as_bytes(), self.wait.as_bytes());
         if self.command != ClaimCommand::BlpopLpop {
             out.command(&[b"BLMPOP", wait, b"1", queue, b"LEFT", b"COUNT", count.to_string().as_bytes()]);
@@ -90,11 +68,11 @@ impl Claim for BaseClaim {
         self.due.len()
     }
 
-    fn reply(&mut self, reply: Reply) -> Result<Vec<Bytes>, ClaimError> {
+    fn reply(&mut self, reply: Reply) -> Result<Vec<Claimed>, ClaimError> {
         let shape = self.due.pop_front().ok_or(ClaimError::Shape)?;
         match reply {
             Reply::Nil => Ok(Vec::new()),
-            Reply::List(parts) => read_jobs(parts, shape).ok_or(ClaimError::Shape),
+            Reply::List(parts) => Ok(popped(read_jobs(parts, shape).ok_or(ClaimError::Shape)?)),
             Reply::Error(error) if self.command == ClaimCommand::Auto && is_unsupported(&error) => {
                 self.command = ClaimCommand::BlpopLpop;
                 Err(ClaimError::Unsupported)
@@ -107,6 +85,11 @@ impl Claim for BaseClaim {
     fn reset(&mut self) {
         self.due.clear();
     }
+}
+
+fn popped(jobs: Vec<Bytes>) -> Vec<Claimed> {
+    let since = Instant::now();
+    jobs.into_iter().map(|message| Claimed { message, number: 0, crashes: Some(0), marked: true, since }).collect()
 }
 
 /// A Redis before 7.0, or a user without the right to this command.
@@ -139,32 +122,40 @@ mod tests {
         BaseClaim::new("tempest:web".into(), Duration::from_millis(2500), command)
     }
 
+    fn wanted(count: usize) -> Wanted {
+        Wanted { count, start_at_once: 0 }
+    }
+
+    fn messages(reply: Result<Vec<Claimed>, ClaimError>) -> Vec<Bytes> {
+        reply.expect("jobs").into_iter().map(|claimed| claimed.message).collect()
+    }
+
     #[test]
     fn blmpop_brings_all_in_one_reply() {
         let mut claim = claim(ClaimCommand::Auto);
-        assert_eq!(claim.request(&mut Pipeline::default(), 5), 1);
+        assert_eq!(claim.request(&mut Pipeline::default(), wanted(5)), 1);
         let reply = Reply::List(vec![text("tempest:web"), Reply::List(vec![text("a"), text("b")])]);
-        assert_eq!(claim.reply(reply).expect("jobs"), ["a", "b"]);
-        claim.request(&mut Pipeline::default(), 5);
+        assert_eq!(messages(claim.reply(reply)), ["a", "b"]);
+        claim.request(&mut Pipeline::default(), wanted(5));
         assert!(claim.reply(Reply::Nil).expect("no jobs").is_empty());
     }
 
     #[test]
     fn an_older_redis_gets_the_older_commands() {
         let mut claim = claim(ClaimCommand::Auto);
-        claim.request(&mut Pipeline::default(), 5);
+        claim.request(&mut Pipeline::default(), wanted(5));
         let unknown = Reply::Error("ERR unknown command 'BLMPOP', with args beginning with: ".into());
         assert_eq!(claim.reply(unknown), Err(ClaimError::Unsupported));
-        assert_eq!(claim.request(&mut Pipeline::default(), 3), 2);
-        assert_eq!(claim.reply(Reply::List(vec![text("tempest:web"), text("a")])).expect("a job"), ["a"]);
-        assert_eq!(claim.reply(Reply::List(vec![text("b"), text("c")])).expect("jobs"), ["b", "c"]);
-        assert_eq!(claim.request(&mut Pipeline::default(), 1), 1);
+        assert_eq!(claim.request(&mut Pipeline::default(), wanted(3)), 2);
+        assert_eq!(messages(claim.reply(Reply::List(vec![text("tempest:web"), text("a")]))), ["a"]);
+        assert_eq!(messages(claim.reply(Reply::List(vec![text("b"), text("c")]))), ["b", "c"]);
+        assert_eq!(claim.request(&mut Pipeline::default(), wanted(1)), 1);
     }
 
     #[test]
     fn other_errors_do_not_change_the_command() {
         let mut claim = claim(ClaimCommand::Auto);
-        claim.request(&mut Pipeline::default(), 1);
+        claim.request(&mut Pipeline::default(), wanted(1));
         let wrong = Reply::Error("WRONGTYPE Operation against a key".into());
         assert!(matches!(claim.reply(wrong), Err(ClaimError::Refused(_))));
         assert_eq!(claim.command, ClaimCommand::Auto);

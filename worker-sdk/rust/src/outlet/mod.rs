@@ -1,8 +1,15 @@
 //! The worker's second connection: everything that must not wait behind a blocking pop.
 //!
-//! Answers that finish while the worker waits for jobs, parts of streams, publications, the heartbeat. It keeps each
-//! answer until Redis has acknowledged it, over as many connections as that takes, while its deadline lasts. It
-//! must not take jobs or know how they run.
+//! Answers that finish while the worker waits for jobs, parts of streams, publications, the heartbeat, and in reliable
+//! mode what keeps its claims its own. It keeps each answer until Redis has acknowledged it, over as many connections
+//! as that takes, while its deadline lasts. It runs on a thread of its own, since a handler that computes must not
+//! make its worker look dead. It must not take jobs or know how they run.
+
+mod backlog;
+mod heartbeat;
+mod keeper;
+mod registrar;
+mod replies;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,15 +19,20 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
-use crate::answer::{self, Answer};
-use crate::backlog::Backlog;
+use crate::answer::{self, Acknowledgement, Answer};
 use crate::backoff::Backoff;
 use crate::connection::Reply;
-use crate::heartbeat::Heartbeat;
-use crate::link::{Link, LinkEvent};
+use crate::link::Link;
+use crate::membership::Membership;
 use crate::publisher::{Command, PublishError};
 use crate::request::Context;
 use crate::status::{Status, count};
+use crate::waiting::Waiting;
+
+use self::backlog::Backlog;
+pub(crate) use self::heartbeat::{Heartbeat, Identity};
+use self::keeper::{Keeper, LookedFor};
+use self::registrar::Registrar;
 
 /// Time between heartbeats.
 const BEAT: Duration = Duration::from_secs(1);
@@ -40,19 +52,46 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(crate) struct Outlet {
     // Without a limit of its own: answers are bounded by the jobs that were claimed, streams by their windows.
-    answers: mpsc::UnboundedSender<Answer>,
+    outgoing: mpsc::UnboundedSender<Outgoing>,
     held_bytes: Arc<AtomicUsize>,
 }
 
+/// What the loop and its jobs hand over.
+#[derive(Debug)]
+pub(crate) enum Outgoing {
+    Answer(Answer),
+    /// The connection for claims is this one now.
+    ClaimsConnection(i64),
+    /// Redis says that this worker is not registered.
+    Unregistered,
+    /// Numbers of claims that are not going to be started.
+    GiveBack(Vec<u64>),
+    /// Jobs wait to be started: look after them.
+    Watch,
+}
+
+/// How the worker ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    /// Until when to deliver what is left.
+    pub(crate) by: Instant,
+    /// Every job was finished or given back.
+    pub(crate) settled: bool,
+}
+
 impl Outlet {
-    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Answer>) {
-        let (answers, receiver) = mpsc::unbounded_channel();
-        (Self { answers, held_bytes: Arc::default() }, receiver)
+    pub(crate) fn new() -> (Self, mpsc::UnboundedReceiver<Outgoing>) {
+        let (outgoing, receiver) = mpsc::unbounded_channel();
+        (Self { outgoing, held_bytes: Arc::default() }, receiver)
     }
 
     pub(crate) fn send(&self, answer: Answer) {
+        self.tell(Outgoing::Answer(answer));
+    }
+
+    pub(crate) fn tell(&self, outgoing: Outgoing) {
         // The task ends last of all; after that there is nobody to answer through.
-        let _ = self.answers.send(answer);
+        let _ = self.outgoing.send(outgoing);
     }
 
     /// True: so much waits for Redis that no more jobs should be taken.
@@ -64,7 +103,7 @@ impl Outlet {
 /// The receiving side: owns the connection.
 pub(crate) struct OutletTask {
     link: Link,
-    answers: mpsc::UnboundedReceiver<Answer>,
+    outgoing: mpsc::UnboundedReceiver<Outgoing>,
     commands: mpsc::Receiver<Command>,
     backlog: Backlog,
     waiting_commands: VecDeque<Command>,
@@ -76,6 +115,10 @@ pub(crate) struct OutletTask {
     backoff: Backoff,
     beat_due: bool,
     heartbeat: Heartbeat,
+    registrar: Registrar,
+    membership: Arc<Membership>,
+    keeper: Keeper,
+    look_due: bool,
     context: Arc<Context>,
     status: Arc<Status>,
 }
@@ -83,6 +126,14 @@ pub(crate) struct OutletTask {
 /// A reply to come.
 enum Due {
     Answers(Vec<Answer>),
+    Acknowledged(Vec<Acknowledgement>),
+    Registered,
+    GaveBack(Vec<u64>),
+    /// To the question for claims.
+    Asked,
+    Looked(LookedFor),
+    /// Which says nothing.
+    Nothing,
     Command(Command),
     /// To `TIME`.
     Time,
@@ -94,6 +145,8 @@ enum Due {
 pub(crate) struct Parts {
     pub(crate) link: Link,
     pub(crate) heartbeat: Heartbeat,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) waiting: Arc<Waiting>,
     pub(crate) context: Arc<Context>,
     pub(crate) status: Arc<Status>,
 }
@@ -102,13 +155,13 @@ impl OutletTask {
     pub(crate) fn new(
         parts: Parts,
         outlet: &Outlet,
-        answers: mpsc::UnboundedReceiver<Answer>,
+        outgoing: mpsc::UnboundedReceiver<Outgoing>,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
-        let Parts { link, heartbeat, context, status } = parts;
+        let Parts { link, heartbeat, membership, waiting, context, status } = parts;
         Self {
             link,
-            answers,
+            outgoing,
             commands,
             backlog: Backlog::default(),
             waiting_commands: VecDeque::new(),
@@ -118,39 +171,54 @@ impl OutletTask {
             paused: None,
             backoff: Backoff::new(),
             beat_due: true,
+            registrar: Registrar::new(membership.clone(), &heartbeat),
             heartbeat,
+            membership,
+            keeper: Keeper::new(waiting),
+            look_due: false,
             context,
             status,
         }
     }
 
-    /// Runs until `finish` says by when all has to be delivered, and that is done or past.
-    pub(crate) async fn run(mut self, mut finish: oneshot::Receiver<Instant>) {
-        let mut beats = beats();
-        let mut finish_by = None;
-        loop {
+    /// Runs until `finish` says by when all has to be delivered, and that is done or past. Ends at once, as if it were
+    /// killed, when nobody is there to say so any more.
+    pub(crate) async fn run(mut self, mut finish: oneshot::Receiver<Ending>) {
+        let (mut beats, mut looks, mut wider_looks) = (every(BEAT), every(keeper::LOOK), every(keeper::WITHDRAWN_LOOK));
+        let mut ending: Option<Ending> = None;
+        let settled = loop {
             self.collect();
             self.send().await;
-            if finish_by.is_some_and(|by| self.is_finished(by)) {
-                break;
+            if let Some(Ending { by, settled }) = ending
+                && let Some(delivered) = self.is_finished(by)
+            {
+                break settled && delivered;
             }
             let paused = self.paused;
             tokio::select! {
-                by = &mut finish, if finish_by.is_none() => finish_by = Some(by.unwrap_or_else(|_| Instant::now())),
+                told = &mut finish, if ending.is_none() => match told {
+                    Ok(told) => ending = Some(told),
+                    Err(_) => return,
+                },
                 _ = beats.tick() => self.beat(),
                 event = self.link.event() => self.on_link_events(event),
-                Some(answer) = self.answers.recv() => self.hold(answer),
+                _ = looks.tick(), if self.keeper.is_watching() => {
+                    self.keeper.look(self.registrar.is_registered() && self.link.is_up());
+                }
+                _ = wider_looks.tick(), if self.registrar.is_registered() => self.look_due = true,
+                () = past(ending), if ending.is_some() => {}
+                Some(outgoing) = self.outgoing.recv() => self.take(outgoing),
                 Some(command) = self.commands.recv() => self.waiting_commands.push_back(command),
                 () = sleep_until(paused.unwrap_or_else(Instant::now)), if paused.is_some() => self.paused = None,
             }
-        }
-        self.say_farewell().await;
+        };
+        self.say_farewell(settled).await;
     }
 
     /// Takes over all that is there, so that it leaves in one write.
     fn collect(&mut self) {
-        while let Ok(answer) = self.answers.try_recv() {
-            self.hold(answer);
+        while let Ok(outgoing) = self.outgoing.try_recv() {
+            self.take(outgoing);
         }
         while let Ok(command) = self.commands.try_recv() {
             self.waiting_commands.push_back(command);
@@ -158,9 +226,24 @@ impl OutletTask {
         self.held_bytes.store(self.ahead_bytes + self.backlog.bytes(), Ordering::Relaxed);
     }
 
-    fn hold(&mut self, answer: Answer) {
+    fn take(&mut self, outgoing: Outgoing) {
+        match outgoing {
+            Outgoing::Answer(answer) => self.hold(answer),
+            Outgoing::ClaimsConnection(id) => self.registrar.on_claims_connection(id),
+            Outgoing::Unregistered => self.registrar.ask_again(),
+            Outgoing::GiveBack(numbers) => self.keeper.give_back(numbers),
+            Outgoing::Watch => self.keeper.watch(),
+        }
+    }
+
+    fn hold(&mut self, mut answer: Answer) {
+        if !self.membership.settle(&mut answer) {
+            return;
+        }
         for dropped in self.backlog.push(answer) {
             self.give_up(&dropped, "too much is waiting for Redis");
+            // Its claim ends all the same.
+            dropped.acknowledges.into_iter().for_each(|done| drop(self.backlog.push(Answer::none(done))));
         }
     }
 
@@ -175,9 +258,11 @@ impl OutletTask {
             return;
         }
         self.write_beat();
+        self.write_registration();
         self.write_commands();
-        if self.paused.is_none() {
+        if self.paused.is_none() && self.registrar.is_settled() {
             self.write_answers();
+            self.write_keeping();
         }
         if let Some(connection) = self.link.up()
             && !connection.out.is_empty()
@@ -197,14 +282,41 @@ impl OutletTask {
         {
             if answer.expires_ms <= now {
                 self.give_up(&answer, "its deadline passed");
+                batch.extend(answer.acknowledges.map(Answer::none));
                 continue;
             }
             self.ahead_bytes += answer.message.len();
             batch.push(answer);
         }
         if let Some(connection) = self.link.up() {
-            let pushes = answer::push_all(&mut connection.out, batch);
-            self.due.extend(pushes.into_iter().map(Due::Answers));
+            let keys = self.registrar.keys().map(|keys| &**keys);
+            let written = answer::write_all(&mut connection.out, batch, keys);
+            self.due.extend(written.pushes.into_iter().map(Due::Answers));
+            if !written.acknowledged.is_empty() {
+                self.due.push_back(Due::Acknowledged(written.acknowledged));
+            }
+            self.due.extend((0..written.others).map(|_| Due::Nothing));
+        }
+    }
+
+    fn write_registration(&mut self) {
+        let Some((out, Some(Ok(loaded)))) = self.link.out() else { return };
+        if let Some(others) = self.registrar.write(out, loaded) {
+            self.due.extend((0..others).map(|_| Due::Nothing));
+            self.due.push_back(Due::Registered);
+        }
+    }
+
+    /// Gives back what waits in vain, and asks which running jobs are not wanted any more.
+    fn write_keeping(&mut self) {
+        let look_due = std::mem::take(&mut self.look_due);
+        let (Some(keys), Some((out, Some(Ok(loaded))))) = (self.registrar.keys(), self.link.out()) else { return };
+        self.due.extend(self.keeper.write(out, loaded, keys).map(Due::GaveBack));
+        if self.keeper.write_ask(out, keys) {
+            self.due.push_back(Due::Asked);
+        }
+        if look_due {
+            self.due.extend(Keeper::write_look(out, &self.status, keys).map(Due::Looked));
         }
     }
 
@@ -221,6 +333,7 @@ impl OutletTask {
 
     fn beat(&mut self) {
         self.beat_due = true;
+        self.registrar.on_beat();
         if let Some(event) = self.link.check_overdue() {
             self.on_link(event);
         }
@@ -233,6 +346,7 @@ impl OutletTask {
     fn forget_overdue(&mut self) {
         for late in self.backlog.take_expired(self.context.clock.now_ms()) {
             self.give_up(&late, "its deadline passed");
+            late.acknowledges.into_iter().for_each(|done| drop(self.backlog.push(Answer::none(done))));
         }
         let now = Instant::now();
         let (late, waiting) = self.waiting_commands.drain(..).partition::<VecDeque<_>, _>(|c| c.write_by <= now);
@@ -250,101 +364,34 @@ impl OutletTask {
         self.due.extend((0..replies).map(|_| Due::Beat));
     }
 
-    // ---- replies ---------------------------------------------------------------------------------------------
-
-    fn on_link_events(&mut self, first: LinkEvent) {
-        self.on_link(first);
-        while let Some(event) = self.link.buffered() {
-            self.on_link(event);
-        }
-        if self.due.is_empty() {
-            self.link.expect_reply_by(None);
-        } else if self.link.is_up() {
-            self.link.expect_reply_by(Some(Instant::now() + REPLY_TIMEOUT));
-        }
-    }
-
-    fn on_link(&mut self, event: LinkEvent) {
-        match event {
-            LinkEvent::Reply(reply) => self.on_reply(reply),
-            LinkEvent::Connected => {
-                if let Some(connection) = self.link.up() {
-                    self.context.clock.set(connection.redis_ms());
-                }
-                self.beat_due = true;
-            }
-            LinkEvent::Lost(error) => {
-                tracing::warn!(%error, "lost the connection for answers; dialling again");
-                self.take_back();
-            }
-        }
-    }
-
-    fn on_reply(&mut self, received: Reply) {
-        match self.due.pop_front() {
-            Some(Due::Answers(answers)) => {
-                self.ahead_bytes -= answer::bytes(&answers);
-                self.on_pushed(answers, received);
-            }
-            Some(Due::Command(command)) => reply(command, Ok(received)),
-            Some(Due::Time) => {
-                if let Some(redis_ms) = received.time_ms() {
-                    self.context.clock.set(redis_ms);
-                }
-            }
-            Some(Due::Beat) => self.heartbeat.on_reply(received),
-            None => tracing::error!(?received, "a reply to nothing"),
-        }
-    }
-
-    fn on_pushed(&mut self, answers: Vec<Answer>, reply: Reply) {
-        match reply {
-            Reply::Int(unread) => {
-                self.backoff = Backoff::new();
-                if unread > UNREAD_MESSAGES {
-                    answers.iter().for_each(Answer::close_stream);
-                }
-            }
-            Reply::Error(error) if is_passing(&error) => {
-                tracing::warn!(error, "Redis does not take answers now; trying again");
-                self.backlog.put_back(answers);
-                self.paused = Some(Instant::now() + self.backoff.wait());
-            }
-            refused => {
-                let why = format!("Redis refused: {refused:?}");
-                answers.iter().for_each(|answer| self.give_up(answer, &why));
-            }
-        }
-    }
-
-    /// What was written and not acknowledged goes to the head again, in its order.
-    fn take_back(&mut self) {
-        self.ahead_bytes = 0;
-        for due in std::mem::take(&mut self.due).into_iter().rev() {
-            match due {
-                Due::Answers(answers) => self.backlog.put_back(answers),
-                // A second publication could be seen twice; only the caller knows whether that would hurt.
-                Due::Command(command) => reply(command, Err(PublishError::Unknown)),
-                Due::Time | Due::Beat => {}
-            }
-        }
-    }
-
     // ---- the end ---------------------------------------------------------------------------------------------
 
-    fn is_finished(&self, by: Instant) -> bool {
-        let delivered = self.backlog.len() == 0 && self.waiting_commands.is_empty() && self.ahead_bytes == 0;
-        if Instant::now() >= by && !delivered {
-            let left = self.backlog.len();
-            tracing::error!(left, "stopped with answers undelivered");
+    /// None: not yet; else whether all has been delivered.
+    fn is_finished(&self, by: Instant) -> Option<bool> {
+        let under_way = |due: &Due| matches!(due, Due::Acknowledged(_) | Due::GaveBack(_) | Due::Registered);
+        let written = self.backlog.len() == 0 && self.waiting_commands.is_empty() && self.keeper.is_empty();
+        if written && self.ahead_bytes == 0 && !self.due.iter().any(under_way) {
+            return Some(true);
         }
-        delivered || Instant::now() >= by
+        if Instant::now() < by {
+            return None;
+        }
+        tracing::error!(left = self.backlog.len(), "stopped with answers undelivered");
+        Some(false)
     }
 
-    /// Takes the worker's record out of Redis.
-    async fn say_farewell(mut self) {
+    /// Takes the worker out of Redis. One that leaves claims behind stays, so that it is found to be dead and they are
+    /// taken from it.
+    async fn say_farewell(mut self, settled: bool) {
+        let registered = self.registrar.keys().is_some();
+        if registered && !settled {
+            return;
+        }
         let Some(connection) = self.link.up() else { return };
-        let due = self.due.len() + self.heartbeat.write_farewell(&mut connection.out);
+        let mut due = self.due.len() + self.heartbeat.write_farewell(&mut connection.out);
+        if registered {
+            due += self.registrar.write_farewell(&mut connection.out);
+        }
         let farewell = async {
             connection.flush().await?;
             for _ in 0..due {
@@ -358,20 +405,19 @@ impl OutletTask {
     }
 }
 
-fn beats() -> Interval {
-    let mut beats = interval(BEAT);
-    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    beats
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn past(ending: Option<Ending>) {
+    if let Some(Ending { by, .. }) = ending {
+        sleep_until(by).await;
+    }
 }
 
 fn reply(command: Command, outcome: Result<Reply, PublishError>) {
     // Whoever asked may have left.
     let _ = command.reply.send(outcome);
-}
-
-/// Errors that pass by themselves: memory is short, a replica was not promoted yet, data is being loaded.
-fn is_passing(error: &str) -> bool {
-    ["OOM", "READONLY", "LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MISCONF", "NOREPLICAS"]
-        .iter()
-        .any(|code| error.starts_with(code))
 }
