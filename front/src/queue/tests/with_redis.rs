@@ -432,3 +432,19 @@ fn a_queue_is_looked_at() {
         },
     );
 }
+
+#[test]
+fn claims_of_jobs_that_nobody_wanted_are_no_measure_of_speed() {
+    let redis = Redis::start();
+    let look = || {
+        let keys = ["tempest:web", "h", "l", "s", "w", "c"];
+        let words: Vec<&str> = ["EVAL", scripts::LOOK, "6"].into_iter().chain(keys).chain(["0", "1000"]).collect();
+        redis.command(&words)
+    };
+    assert_eq!(look(), ["0", "0", "0", "0", "0", "0"]);
+    redis.command(&["HSET", "s", "taken", "9"]);
+    redis.command(&["RPUSH", "tempest:web", "job"]);
+    assert_eq!(look(), ["1", "0", "0", "9", "0", "0"]);
+    redis.command(&["HSET", "s", "withdrawn", "4"]);
+    assert_eq!(look(), ["1", "0", "0", "5", "0", "0"]);
+}
