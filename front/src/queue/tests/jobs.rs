@@ -66,6 +66,32 @@ fn jobs_of_every_size_are_written_whole() {
 }
 
 #[test]
+fn many_headers_and_long_paths_have_room() {
+    let world = plain();
+    let names: Vec<String> = (0..90).map(|nth| format!("x-{nth}")).collect();
+    let headers: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "value")).collect();
+    let waiting = world.try_submit(Method::GET, &headers, b"").unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!(job(&world, &waiting).0["headers"].as_object().map(serde_json::Map::len), Some(90));
+    let path = format!("/{}", "a".repeat(2_000));
+    let id = world.dispatch.next_id();
+    let request = Request {
+        lane: &world.lane,
+        method: &Method::GET,
+        uri: &path.parse().expect("a path"),
+        host: None,
+        http: "1.1",
+        peer: "",
+        server: "",
+        headers: &HeaderMap::new(),
+        body: b"",
+    };
+    let ticket = world.dispatch.submit(&request, &id).unwrap_or_else(|failure| panic!("{failure:?}"));
+    let waiting = Waiting { ticket, serial: id.serial(), id: id.to_string() };
+    let (head, _) = job(&world, &waiting);
+    assert_eq!((&head["path"], &head["query"], &head["host"]), (&json!(path), &json!(null), &json!(null)));
+}
+
+#[test]
 fn a_route_says_what_may_run_twice() {
     let repeatable = |world: &World, method| {
         let waiting = world.submit(method);
@@ -105,6 +131,10 @@ fn serial_numbers_spread() {
         hasher.write(bytes);
         hasher.finish()
     };
+    let mut two = BySerial::default();
+    [5, 5].into_iter().for_each(|number| two.write_u64(number));
+    const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
+    assert_eq!(two.finish(), (5_u64.wrapping_mul(GOLDEN) ^ 5).wrapping_mul(GOLDEN));
     assert_ne!(of_bytes(b"ab"), of_bytes(b"ba"));
     assert_ne!(of_bytes(b"ab"), of_bytes(b"b"));
     let mut one_by_one = BySerial::default();

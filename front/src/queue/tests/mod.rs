@@ -2,11 +2,12 @@
 //!
 //! Most of these tests have no Redis: a broker without a connection takes pushes into its buffer for as long as its
 //! patience lasts, and what Redis would say is said by the test. Those that ask what becomes of the lists have a Redis of
-//! their own (`with_redis`).
+//! their own (`with_redis`, `keeping`).
 
 mod answers;
 mod deaths;
 mod jobs;
+mod keeping;
 mod parts;
 mod pushes;
 mod sequence;

@@ -78,6 +78,10 @@ fn what_was_early_and_is_delivered_counts_no_more() {
         assert_eq!(take(&mut pending, &message(n - 1, &half)), Taken::More);
         assert_eq!(bodies(&pending).len(), 2);
     }
+    // One without a body is delivered like any other.
+    take(&mut pending, &message(9, ""));
+    take(&mut pending, &message(8, ""));
+    assert_eq!(bodies(&pending), ["", ""]);
 }
 
 #[test]

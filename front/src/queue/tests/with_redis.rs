@@ -7,22 +7,19 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use tempest_protocol::scripts;
-
-use super::super::Keeper;
 use super::*;
 use crate::broker::Sink;
 use crate::config::{ClientGone, Priority, WhenNoWorker};
 use crate::lifecycle::Lifecycle;
 
 /// A Redis without anything in it; ended with the test.
-struct Redis {
+pub(super) struct Redis {
     process: Child,
     folder: PathBuf,
 }
 
 impl Redis {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("tempest-queue-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let folder = std::env::temp_dir().join(name);
@@ -50,23 +47,42 @@ impl Redis {
         format!("unix://{}", self.folder.join("redis.sock").display()).parse().expect("a URL")
     }
 
-    /// A command and the lines of its reply: numbers and texts one by one, whatever they are nested in.
-    fn command(&self, words: &[&str]) -> Vec<String> {
-        let mut stream = UnixStream::connect(self.folder.join("redis.sock")).expect("it listens");
-        let mut out = format!("*{}\r\n", words.len());
-        words.iter().for_each(|word| out += &format!("${}\r\n{word}\r\n", word.len()));
-        stream.write_all(out.as_bytes()).expect("it reads");
-        let mut found = Vec::new();
-        read_reply(&mut BufReader::new(stream), &mut found);
-        found
+    /// A connection that stays.
+    pub(super) fn connect(&self) -> Connection {
+        let stream = UnixStream::connect(self.folder.join("redis.sock")).expect("it listens");
+        Connection(BufReader::new(stream))
     }
 
-    fn number(&self, words: &[&str]) -> i64 {
+    /// A command over a connection of its own.
+    pub(super) fn command(&self, words: &[&str]) -> Vec<String> {
+        self.connect().command(words)
+    }
+
+    pub(super) fn number(&self, words: &[&str]) -> i64 {
         self.command(words).first().map_or(0, |word| word.parse().expect("a number"))
     }
 
-    fn length(&self, key: &str) -> i64 {
+    pub(super) fn length(&self, key: &str) -> i64 {
         self.number(&["LLEN", key])
+    }
+}
+
+/// A connection of a test.
+pub(super) struct Connection(BufReader<UnixStream>);
+
+impl Connection {
+    /// A command and its reply: numbers and texts one by one, whatever they are nested in.
+    pub(super) fn command(&mut self, words: &[&str]) -> Vec<String> {
+        let mut out = format!("*{}\r\n", words.len());
+        words.iter().for_each(|word| out += &format!("${}\r\n{word}\r\n", word.len()));
+        self.0.get_mut().write_all(out.as_bytes()).expect("it reads");
+        let mut found = Vec::new();
+        read_reply(&mut self.0, &mut found);
+        found
+    }
+
+    pub(super) fn number(&mut self, words: &[&str]) -> i64 {
+        self.command(words).first().map_or(0, |word| word.parse().expect("a number"))
     }
 }
 
@@ -114,7 +130,7 @@ impl Sink for Ears {
 }
 
 /// Waits for what Redis and the tasks of this thread do.
-async fn until(what: &str, mut done: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !done() {
         assert!(begin.elapsed() < Duration::from_secs(10), "waited for {what}");
@@ -122,8 +138,17 @@ async fn until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// What a future gives, which must not take long.
+pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(10), future).await;
+    waited.unwrap_or_else(|_| panic!("waited for {what}"))
+}
+
 /// Runs a test with a table whose broker is connected.
-fn with_redis<F: Future<Output = ()>>(change: impl FnOnce(&mut Setup), test: impl FnOnce(Rc<World>, Rc<Redis>) -> F) {
+pub(super) fn with_redis<F: Future<Output = ()>>(
+    change: impl FnOnce(&mut Setup),
+    test: impl FnOnce(Rc<World>, Rc<Redis>) -> F,
+) {
     let redis = Rc::new(Redis::start());
     run(async {
         let world = Rc::new(world(|setup| {
@@ -137,7 +162,7 @@ fn with_redis<F: Future<Output = ()>>(change: impl FnOnce(&mut Setup), test: imp
     });
 }
 
-async fn in_list(world: &World, method: Method) -> Waiting {
+pub(super) async fn in_list(world: &World, method: Method) -> Waiting {
     let waiting = world.submit(method);
     until("the push", || world.sent(&waiting) == Sent::Queued).await;
     waiting
@@ -260,7 +285,7 @@ fn one_too_many_is_taken_back() {
         |world, redis| async move {
             let _two = [in_list(&world, Method::GET).await, in_list(&world, Method::GET).await];
             let third = world.submit(Method::POST);
-            let refused = third.ticket.head().await;
+            let refused = soon("the refusal", third.ticket.head()).await;
             assert!(matches!(refused, Err(Failure::QueueFull(_))), "{refused:?}");
             assert_eq!(redis.length("tempest:web"), 2);
             assert!(matches!(world.refusal(), Failure::QueueFull(_)));
@@ -290,7 +315,7 @@ fn what_was_tried_again_or_has_begun_is_not_refused_any_more() {
 }
 
 /// When this is over, so is what was sent before it.
-async fn round_trip(world: &World) {
+pub(super) async fn round_trip(world: &World) {
     let reply = world.broker.call(crate::broker::Command::new(&[b"PING"])).await;
     assert!(reply.is_ok());
 }
@@ -317,7 +342,7 @@ fn priorities_have_lists_of_their_own() {
             move |world, redis| async move {
                 let _first = in_list(&world, Method::GET).await;
                 let second = world.submit(Method::GET);
-                assert!(matches!(second.ticket.head().await, Err(Failure::QueueFull(_))));
+                assert!(matches!(soon("the refusal", second.ticket.head()).await, Err(Failure::QueueFull(_))));
                 assert_eq!((redis.length("tempest:web"), redis.length(list)), (1, 0), "{list}");
             },
         );
@@ -330,7 +355,7 @@ fn without_a_worker_a_job_is_taken_back_at_once() {
         |setup| setup.route.when_no_worker = WhenNoWorker::Fail,
         |world, redis| async move {
             let waiting = world.submit(Method::GET);
-            assert!(matches!(waiting.ticket.head().await, Err(Failure::NoWorker)));
+            assert!(matches!(soon("the refusal", waiting.ticket.head()).await, Err(Failure::NoWorker)));
             assert_eq!(redis.length("tempest:web"), 0);
             world.lane.queue.was_answered(Instant::now());
             let known = in_list(&world, Method::GET).await;
@@ -339,112 +364,4 @@ fn without_a_worker_a_job_is_taken_back_at_once() {
             assert_eq!(redis.length("tempest:web"), 1);
         },
     );
-}
-
-/// A worker that claims one job and is heard of no more; `connections` as it registered them.
-fn claims_and_dies(redis: &Redis, connections: &str, marks: &str) {
-    let info = redis.command(&["INFO", "server"]).remove(0);
-    let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).expect("a run id").trim().to_owned();
-    let registration = format!("{run_id} {connections}");
-    redis.command(&["EVAL", scripts::REGISTER, "1", "{tempest:web}:claimers", "w-7", &registration, "1"]);
-    let keys = ["claimers", "claimed:w-7", "landing:w-7", "", "high", "low", "withdrawn", "attempts", "stats"];
-    let keys = keys.map(|key| if key.is_empty() { "tempest:web".into() } else { format!("{{tempest:web}}:{key}") });
-    let mut words = vec!["EVAL", scripts::CLAIM, "9"];
-    words.extend(keys.iter().map(String::as_str));
-    words.extend(["w-7", "1", "1", marks]);
-    redis.command(&words);
-    assert_eq!(redis.length("tempest:web"), 0, "it has the job");
-}
-
-#[test]
-fn a_dead_workers_job_is_pushed_again() {
-    with_redis(
-        |_| {},
-        |world, redis| async move {
-            for keeper in Keeper::all(&world.dispatch) {
-                tokio::task::spawn_local(keeper.keep());
-            }
-            let (get, post) = (in_list(&world, Method::GET).await, in_list(&world, Method::POST).await);
-            redis.command(&["LPOP", "tempest:web"]);
-            let begin = Instant::now();
-            claims_and_dies(&redis, "999999 999998", "1");
-            let failed = post.ticket.head().await;
-            assert!(matches!(failed, Err(Failure::WorkerDied)), "a POST that was started: {failed:?}");
-            // 100 ms to come back, looks every 25 ms; a loaded machine takes longer, but silence would be three seconds.
-            assert!(begin.elapsed() < Duration::from_millis(2_500), "{:?}", begin.elapsed());
-            assert_eq!(world.metrics.reaped.get(), 1);
-            until("the lost jobs to be removed", || redis.length("{tempest:web}:lost") == 0).await;
-        assert_eq!(redis.number(&["EXISTS", "{tempest:web}:claimed:w-7"]), 0);
-            assert_eq!(redis.number(&["HLEN", "{tempest:web}:claimers"]), 0);
-            assert!(get.head().is_none());
-            assert_eq!(world.problem().what, "worker-died");
-            drop(get);
-            until("the lease to be left", || redis.number(&["EXISTS", "{tempest:web}:lease"]) == 0).await;
-        },
-    );
-}
-
-#[test]
-fn a_silent_worker_is_dead_and_jobs_of_others_are_told_to_them() {
-    with_redis(
-        |_| {},
-        |world, redis| async move {
-            let waiting = in_list(&world, Method::GET).await;
-            let job = "{\"v\":1,\"id\":\"x\",\"attempt\":4,\"reply_to\":\"tempest:@other.0\"}";
-            claims_and_dies(&redis, "- -", "1");
-            redis.command(&["HSET", "{tempest:web}:claimed:w-7", "2", job]);
-            redis.command(&["HSET", "{tempest:web}:claimed:w-7", "3", "{\"v\":1,\"id\":\"mail\"}"]);
-            for keeper in Keeper::all(&world.dispatch) {
-                tokio::task::spawn_local(keeper.keep());
-            }
-            until("the second attempt", || world.attempt(&waiting) == 2).await;
-            until("the push of it and of the background job", || redis.length("tempest:web") == 2).await;
-            assert_eq!(redis.length("tempest:@other.0"), 1);
-            let told: serde_json::Value =
-                serde_json::from_str(&redis.command(&["LPOP", "tempest:@other.0"])[0]).expect("JSON");
-            let expected = serde_json::json!({
-                "id": "x", "kind": "died", "attempt": 4, "started": false, "certain": false, "worker": "w-7",
-            });
-            assert_eq!(told, expected);
-            assert_eq!(redis.number(&["EXISTS", "{tempest:web}:lost"]), 0);
-        },
-    );
-}
-
-#[test]
-fn a_queue_is_looked_at() {
-    with_redis(
-        |_| {},
-        |world, redis| async move {
-            let now = world.broker.now_ms();
-            redis.command(&["ZADD", "{tempest:web}:workers", &now.to_string(), "w-1"]);
-            redis.command(&["ZADD", "{tempest:web}:workers", &(now - 5_000).to_string(), "w-2"]);
-            redis.command(&["HSET", "{tempest:web}:stats", "taken", "7"]);
-            for keeper in Keeper::all(&world.dispatch) {
-                tokio::task::spawn_local(keeper.keep());
-            }
-            until("the worker to be seen", || world.lane.queue.has_worker(Instant::now())).await;
-            let left = redis.number(&["PTTL", "{tempest:web}:stats"]);
-            assert!((86_000_000..=86_400_000).contains(&left), "{left}");
-            assert_eq!(redis.number(&["EXISTS", "{tempest:web}:lease"]), 0, "nothing is claimed, so nobody watches");
-            redis.command(&["DEL", "{tempest:web}:workers"]);
-            until("the worker to be gone", || !world.lane.queue.has_worker(Instant::now())).await;
-        },
-    );
-}
-
-#[test]
-fn claims_of_jobs_that_nobody_wanted_are_no_measure_of_speed() {
-    let redis = Redis::start();
-    let look = || {
-        let keys = ["tempest:web", "h", "l", "s", "w", "c"];
-        let words: Vec<&str> = ["EVAL", scripts::LOOK, "6"].into_iter().chain(keys).chain(["0", "1000"]).collect();
-        redis.command(&words)
-    };
-    assert_eq!(look(), ["0", "0", "0", "0", "0", "0"]);
-    redis.command(&["HSET", "s", "taken", "9"]);
-    redis.command(&["RPUSH", "tempest:web", "job"]);
-    assert_eq!(look(), ["1", "0", "0", "9", "0", "0"]);
-    redis.command(&["HSET", "s", "withdrawn", "4"]);
-    assert_eq!(look(), ["1", "0", "0", "5", "0", "0"]);
 }
