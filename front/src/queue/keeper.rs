@@ -114,15 +114,17 @@ impl Keeper {
         let names = self.call(&[b"HKEYS", keys.claimers().as_bytes()]).await;
         let asked: Vec<_> = strings(names.ok())
             .iter()
-            .flat_map(|worker| {
-                // One field is the mark of what has been started.
-                let claimed = self.call(&[b"HLEN", keys.claimed(worker).as_bytes()]);
-                [(1, claimed), (0, self.call(&[b"LLEN", keys.landing(worker).as_bytes()]))]
+            .map(|worker| {
+                let (claimed, landing) = (keys.claimed(worker), keys.landing(worker));
+                // One of the fields may be the mark of what has been started; it stays when all is done.
+                let marked = self.call(&[b"HEXISTS", claimed.as_bytes(), b"started"]);
+                [self.call(&[b"HLEN", claimed.as_bytes()]), marked, self.call(&[b"LLEN", landing.as_bytes()])]
             })
             .collect();
         let mut any = false;
-        for (beside, length) in asked {
-            any |= matches!(length.await, Ok(BytesFrame::Integer(length)) if length > beside);
+        for [fields, marked, landed] in asked {
+            let (fields, marked, landed) = (number(fields.await), number(marked.await), number(landed.await));
+            any |= fields > marked || landed > 0;
         }
         any
     }
@@ -298,6 +300,11 @@ fn died(death: &Death) -> String {
     let Death { id, attempt, started, certain, worker } = death;
     json!({"id": id, "kind": "died", "attempt": attempt, "started": started, "certain": certain, "worker": worker})
         .to_string()
+}
+
+/// The number in a reply; 0 where there is none.
+fn number(reply: Result<BytesFrame, oneshot::error::RecvError>) -> i64 {
+    if let Ok(BytesFrame::Integer(number)) = reply { number } else { 0 }
 }
 
 fn is_one(reply: Result<BytesFrame, oneshot::error::RecvError>) -> bool {

@@ -296,8 +296,15 @@ mod tests {
     #[test]
     fn those_who_wait_are_counted() {
         let queue = &lane(|_| {}).queue;
+        let wanted = || {
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            std::pin::pin!(queue.wanted()).poll(&mut cx).is_ready()
+        };
+        assert!(!wanted());
         queue.waits(true);
+        assert!(wanted() && !wanted(), "who looks after the queue is told once");
         queue.waits(true);
+        assert!(!wanted(), "and not of every one");
         queue.waits(false);
         assert!(queue.is_waited_for());
         queue.waits(false);

@@ -464,3 +464,6 @@ impl Dispatch {
         self.problems.note(Problem { at: self.broker.now_ms(), what, queue, request, detail });
     }
 }
+
+#[cfg(test)]
+mod tests;

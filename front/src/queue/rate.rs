@@ -86,6 +86,9 @@ mod tests {
         assert_eq!(rate.per_second(), Some(100.0), "three jobs came and were done; more could have been");
         rate.second(3, false);
         assert_eq!(rate.per_second(), None, "an hour later the workers may be others");
+        let mut rate = busy(&[100; 4]);
+        (0..FORGET).for_each(|_| rate.second(100, false));
+        assert_eq!(rate.per_second(), None, "as many as were known is nothing new");
         assert_eq!(Rate::default().wait(5.0), None);
         assert_eq!(busy(&[0; 4]).wait(5.0), None, "workers that do nothing are not workers that are slow");
     }

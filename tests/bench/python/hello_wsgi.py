@@ -10,9 +10,11 @@ def app(environ, start_response):
     path = environ["PATH_INFO"]
     if path == "/echo":
         body = environ["wsgi.input"].read()
-    elif path in ("/hello", "/sleep"):
+    elif path in ("/hello", "/sleep", "/work"):
         if path == "/sleep":
             time.sleep(0.02)
+        elif path == "/work":
+            time.sleep(0.005)
         body = f"hello {environ['QUERY_STRING'][2:]}\n".encode()
     else:
         start_response("404 Not Found", [("Content-Length", "0")])

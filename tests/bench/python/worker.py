@@ -21,6 +21,12 @@ async def sleep(request):
     return f"hello {request.query[2:]}\n"
 
 
+@app.get("/long")
+async def long(request):
+    await asyncio.sleep(15)
+    return f"hello {request.query[2:]}\n"
+
+
 @app.post("/echo")
 def echo(request):
     return request.body

@@ -1,5 +1,8 @@
 //! One measurement: a load against a running contender, with the processor time of all its processes beside it.
 
+mod overload;
+mod watching;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,6 +13,9 @@ use crate::load::{Ask, Child, Phase, Spec};
 use crate::machine;
 use crate::peers::{Server, installed};
 use crate::plan::{Sample, Size};
+
+pub(crate) use self::overload::{Peaks, overload};
+pub(crate) use self::watching::watching;
 
 /// Above this share of one processor the load is taken for the bottleneck.
 const BUSY: f64 = 0.90;

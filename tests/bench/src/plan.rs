@@ -66,6 +66,8 @@ pub(crate) struct Metric {
     pub(crate) digits: usize,
     /// What a chart says below its bars; None: no chart.
     pub(crate) chart: Option<&'static str>,
+    /// The key in samples, and its title, over which it is drawn as a curve from case to case; None: no such chart.
+    pub(crate) curve: Option<(&'static str, &'static str)>,
 }
 
 impl Contender {
@@ -97,12 +99,18 @@ impl Case {
 impl Metric {
     /// A column without a chart.
     pub(crate) const fn new(key: &'static str, title: &'static str, digits: usize) -> Self {
-        Self { key, title, digits, chart: None }
+        Self { key, title, digits, chart: None, curve: None }
     }
 
     /// Draws it, too.
     pub(crate) const fn chart(mut self, better: &'static str) -> Self {
         self.chart = Some(better);
+        self
+    }
+
+    /// Draws a curve of it, over another figure that grows from case to case.
+    pub(crate) const fn curve(mut self, key: &'static str, title: &'static str) -> Self {
+        self.curve = Some((key, title));
         self
     }
 }

@@ -8,6 +8,7 @@ mod child;
 mod crowd;
 mod exactly;
 mod message;
+mod overload;
 mod publisher;
 mod requests;
 mod response;
@@ -66,6 +67,20 @@ pub(crate) enum Spec {
         /// Milliseconds of measuring.
         run_ms: u64,
     },
+    /// Requests at fixed times, whatever becomes of the ones before, each by a client that leaves when it has waited too
+    /// long.
+    Overload {
+        /// The server.
+        address: SocketAddr,
+        /// Requests a second.
+        per_second: f64,
+        /// Milliseconds that a client waits.
+        patience_ms: u64,
+        /// Milliseconds before measuring.
+        warm_up_ms: u64,
+        /// Milliseconds of measuring.
+        run_ms: u64,
+    },
     /// So many streams of one channel.
     Streams {
         /// The server.
@@ -86,6 +101,8 @@ pub(crate) enum Ask {
     Hello,
     /// `GET /sleep`: 20 ms of waiting.
     Sleep,
+    /// `GET /work`: 5 ms of waiting.
+    Work,
     /// `POST /echo` with so many bytes.
     Echo(usize),
 }
@@ -122,6 +139,9 @@ pub(crate) fn run(spec: &str) {
             }
             Spec::Exactly { address, clients, ask, warm_up, requests } => {
                 exactly::run(address, clients, ask, [warm_up, requests], go).await;
+            }
+            Spec::Overload { address, per_second, patience_ms, warm_up_ms, run_ms } => {
+                overload::run(address, per_second, patience_ms, [warm_up_ms, run_ms], go).await;
             }
             Spec::Crowd { address, slow, fast, run_ms } => crowd::run(address, slow, fast, run_ms, go).await,
             Spec::Streams { address, streams, count, phases } => {

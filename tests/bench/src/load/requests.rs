@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::Ask;
 use super::child::{Busy, Go};
-use super::{Ask, response};
+use super::response::{self, Head};
 
 /// What the clients of a run share.
 #[derive(Debug, Default)]
@@ -137,6 +138,7 @@ impl Request {
         let (line, body) = match ask {
             Ask::Hello => ("GET /hello?n=", 0),
             Ask::Sleep => ("GET /sleep?n=", 0),
+            Ask::Work => ("GET /work?n=", 0),
             Ask::Echo(size) => ("POST /echo?n=", size),
         };
         let length = if body > 0 { format!("content-length: {body}\r\n") } else { String::new() };
@@ -154,6 +156,11 @@ impl Request {
         }
     }
 
+    /// True where the response in `buffer` is what must be answered.
+    pub(super) fn is_right(&self, head: Head, buffer: &[u8]) -> bool {
+        head.status == 200 && self.is_answer(&buffer[head.length..])
+    }
+
     /// True where `body` is what must be answered.
     fn is_answer(&self, body: &[u8]) -> bool {
         if self.body > 0 {
@@ -164,12 +171,28 @@ impl Request {
     }
 }
 
-/// One request and its answer: whether the server closes then; None where the connection was closed before a byte.
+/// One request and its answer, which must be right: whether the server closes then; None where the connection was
+/// closed before a byte.
 pub(super) async fn exchange(
     stream: &mut TcpStream,
     request: &Request,
     buffer: &mut Vec<u8>,
 ) -> Result<Option<bool>, String> {
+    let Some(head) = respond(stream, request, buffer).await? else { return Ok(None) };
+    if request.is_right(head, buffer) {
+        return Ok(Some(head.close));
+    }
+    let body = &buffer[head.length..];
+    let shown = String::from_utf8_lossy(&body[..body.len().min(80)]);
+    Err(format!("status {}, {} bytes: {shown:?}", head.status, body.len()))
+}
+
+/// One request and its whole response, whatever it is; None where the connection was closed before a byte.
+pub(super) async fn respond(
+    stream: &mut TcpStream,
+    request: &Request,
+    buffer: &mut Vec<u8>,
+) -> Result<Option<Head>, String> {
     if stream.write_all(&request.bytes).await.is_err() {
         return Ok(None);
     }
@@ -185,13 +208,9 @@ pub(super) async fn exchange(
         if known.is_none() {
             known = response::head(buffer)?;
         }
-        let Some(head) = known.filter(|head| response::is_whole(*head, buffer)) else { continue };
-        let body = &buffer[head.length..];
-        if head.status != 200 || !request.is_answer(body) {
-            let shown = String::from_utf8_lossy(&body[..body.len().min(80)]);
-            return Err(format!("status {}, {} bytes: {shown:?}", head.status, body.len()));
+        if let Some(head) = known.filter(|head| response::is_whole(*head, buffer)) {
+            return Ok(Some(head));
         }
-        return Ok(Some(head.close));
     }
 }
 

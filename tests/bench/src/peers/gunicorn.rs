@@ -20,28 +20,34 @@ const WORKERS: usize = 2;
 
 /// Two workers with four threads each.
 pub(crate) fn gthread(place: &Place) -> Result<Server, Missing> {
-    with_threads(place, 4)
+    with_threads(place, WORKERS, 4)
+}
+
+/// One worker with four threads: four requests at a time.
+pub(crate) fn four_threads(place: &Place) -> Result<Server, Missing> {
+    with_threads(place, 1, 4)
 }
 
 /// Two workers with 500 threads each: for handlers that wait, since a thread is what waits here.
 pub(crate) fn many_threads(place: &Place) -> Result<Server, Missing> {
-    with_threads(place, 500)
+    with_threads(place, WORKERS, 500)
 }
 
-fn with_threads(place: &Place, threads: usize) -> Result<Server, Missing> {
+fn with_threads(place: &Place, workers: usize, threads: usize) -> Result<Server, Missing> {
     let address = loopback(free_port());
     let config = place.dir.join("gunicorn.conf.py");
     fs::write(&config, CONFIG).expect("the folder of a place is writable");
     let mut command = Command::new(find::python("gunicorn")?);
     command.arg("--config").arg(config).arg("--chdir").arg(repository().join("tests/bench/python"));
-    command.args(["--bind", &address.to_string(), "--workers", &WORKERS.to_string()]);
+    command.args(["--bind", &address.to_string(), "--workers", &workers.to_string()]);
     command.args(["--worker-class", "gthread", "--threads", &threads.to_string(), "--http-parser", "fast"]);
     command.args(["--worker-connections", "16000", "--keep-alive", "75", "--backlog", "4096"]);
     command.args(["--graceful-timeout", "1", "--no-control-socket", "hello_wsgi:app"]);
     command.env("PYTHONDONTWRITEBYTECODE", "1");
     let process = place.start("gunicorn", command);
-    ready::lines(&process.log, "a worker is ready", WORKERS);
+    ready::lines(&process.log, "a worker is ready", workers);
     wait_listening(address);
-    let tuning = format!("{WORKERS} workers × {threads} threads, parser in C");
+    let plural = if workers == 1 { "" } else { "s" };
+    let tuning = format!("{workers} worker{plural} × {threads} threads, parser in C");
     Ok(Server { processes: vec![process], address, tuning, streams: None, memory: 0 })
 }

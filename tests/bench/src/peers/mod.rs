@@ -7,6 +7,8 @@
 //!
 //! - `GET /hello?n=XXXXXXXX` → 200, `hello XXXXXXXX\n`;
 //! - `GET /sleep?n=XXXXXXXX` → the same after 20 ms;
+//! - `GET /work?n=XXXXXXXX` → the same after 5 ms, four at a time (where overload is measured);
+//! - `GET /long?n=XXXXXXXX` → the same after 15 s (workers only);
 //! - `POST /echo?n=XXXXXXXX` → 200, the request's body.
 
 pub(crate) mod centrifugo;

@@ -2,15 +2,17 @@
 
 use std::process::Command;
 
-use tempest_tests::{Front, free_port, python_with_sdk, repository};
+use tempest_tests::{Front, free_port, python_with_sdk, repository, tempest_binary};
 
 use super::{Missing, Place, Publish, Server, Streams, own_server};
 
 /// How a front is run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
-    /// `rust` or `python`; None: no worker.
-    pub(crate) language: Option<&'static str>,
+    /// Its worker; None: there is none.
+    pub(crate) language: Option<Language>,
+    /// How an SDK takes jobs; None: as it does by itself.
+    pub(crate) claims: Option<Claims>,
     /// Worker processes.
     pub(crate) workers: usize,
     /// Event loops of the front.
@@ -29,11 +31,47 @@ pub(crate) struct Setup {
     pub(crate) wrapper: &'static [&'static str],
     /// More top-level settings, in dotted form.
     pub(crate) settings: &'static str,
+    /// Settings in tables of their own, such as routes, instead of the default ones.
+    pub(crate) tables: &'static str,
+}
+
+/// What a worker is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    /// The SDK for Rust.
+    Rust,
+    /// The SDK for Python.
+    Python,
+    /// Python with a Redis client and no SDK.
+    RawPython,
+    /// The same, run by `tempest supervise`, which claims for it.
+    SupervisedPython,
+}
+
+impl Language {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Python => "python",
+            Self::RawPython => "raw python",
+            Self::SupervisedPython => "raw python, supervised",
+        }
+    }
+}
+
+/// The two ways in which a worker takes jobs, as `protocol.md` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claims {
+    /// It pops them.
+    Base,
+    /// It claims them: they stay in Redis until they are answered.
+    Reliable,
 }
 
 /// One worker in Rust.
 pub(crate) const RUST: Setup = Setup {
-    language: Some("rust"),
+    language: Some(Language::Rust),
+    claims: None,
     workers: 1,
     reactors: 1,
     unix: true,
@@ -43,9 +81,10 @@ pub(crate) const RUST: Setup = Setup {
     concurrency: None,
     wrapper: &[],
     settings: "",
+    tables: "",
 };
 /// One worker in Python.
-pub(crate) const PYTHON: Setup = Setup { language: Some("python"), ..RUST };
+pub(crate) const PYTHON: Setup = Setup { language: Some(Language::Python), ..RUST };
 /// No worker: streams only.
 pub(crate) const FRONT: Setup = Setup { language: None, ..RUST };
 
@@ -70,8 +109,8 @@ pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
     redis.log.wait_for("Ready to accept connections");
     let url = if setup.unix { format!("unix://{}", socket.display()) } else { format!("redis://127.0.0.1:{port}") };
     let routes = routes(setup.queues);
-    let Setup { reactors, settings, .. } = setup;
-    let config = format!("redis.url = \"{url}\"\n{SETTINGS}front.reactors = {reactors}\n{settings}\n{routes}");
+    let Setup { reactors, settings, tables, .. } = setup;
+    let config = format!("redis.url = \"{url}\"\n{SETTINGS}front.reactors = {reactors}\n{settings}\n{routes}{tables}");
     let fronts = (0..setup.fronts).map(|nth| {
         let front = Front::start_under(setup.wrapper, &place.dir.join(format!("front{nth}")), &place.mark, &config);
         front.wait_ready();
@@ -79,19 +118,21 @@ pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
     });
     let fronts: Vec<_> = fronts.collect();
     let address = fronts[0].address();
-    let mut processes: Vec<_> = (0..setup.workers)
-        .filter_map(|_| setup.language)
-        .map(|language| {
-            let mut command = worker(language, setup.concurrency);
-            command.env("REDIS_URL", &url).env("TEMPEST_QUEUE", "tempest:web");
-            place.start("worker", command)
-        })
-        .collect();
+    let mut processes = Vec::new();
+    for language in (0..setup.workers).filter_map(|_| setup.language) {
+        let mut command = worker(language, setup.concurrency)?;
+        command.env("REDIS_URL", &url).env("TEMPEST_QUEUE", "tempest:web");
+        if let Some(claims) = setup.claims {
+            command.env("TEMPEST_CLAIMS", if claims == Claims::Base { "base" } else { "reliable" });
+        }
+        processes.push(place.start("worker", command));
+    }
     processes.extend(fronts.into_iter().map(|front| front.process));
     processes.push(redis);
     let workers = match setup.language {
         Some(language) => {
-            format!(", {} worker{} ({language})", setup.workers, if setup.workers == 1 { "" } else { "s" })
+            let name = language.name();
+            format!(", {} worker{} ({name})", setup.workers, if setup.workers == 1 { "" } else { "s" })
         }
         None => String::new(),
     };
@@ -113,14 +154,37 @@ fn routes(queues: usize) -> String {
     more.collect::<String>() + "[[route]]\npath = \"/{rest...}\"\nqueue = \"web\"\n"
 }
 
-fn worker(language: &str, concurrency: Option<usize>) -> Command {
-    if language == "rust" {
-        let mut command = own_server(&["worker"]);
-        command.args(concurrency.map(|jobs| jobs.to_string()));
-        return command;
-    }
+fn worker(language: Language, concurrency: Option<usize>) -> Result<Command, Missing> {
+    let folder = repository().join("tests/bench/python");
     let mut command = Command::new(python_with_sdk());
-    command.args(["-m", "tempest_worker", "worker:app"]).env("PYTHONPATH", repository().join("tests/bench/python"));
-    command.args(concurrency.map(|jobs| format!("--async-concurrency={jobs}")));
-    command
+    match language {
+        Language::Rust => {
+            command = own_server(&["worker"]);
+            command.args(concurrency.map(|jobs| jobs.to_string()));
+        }
+        Language::Python => {
+            command.args(["-m", "tempest_worker", "worker:app"]).env("PYTHONPATH", folder);
+            command.args(concurrency.map(|jobs| format!("--async-concurrency={jobs}")));
+        }
+        Language::RawPython => {
+            command.arg(folder.join("raw.py"));
+        }
+        Language::SupervisedPython => {
+            let script = [command.get_program().to_owned(), folder.join("raw.py").into_os_string()];
+            command = supervise()?;
+            command.arg("--").args(script);
+        }
+    }
+    Ok(command)
+}
+
+/// `tempest supervise`, which takes the settings of its worker from the environment.
+fn supervise() -> Result<Command, Missing> {
+    let help = Command::new(tempest_binary()).args(["supervise", "--help"]).output();
+    if !help.is_ok_and(|output| output.status.success()) {
+        return Err(Missing("this tempest cannot supervise".into()));
+    }
+    let mut command = Command::new(tempest_binary());
+    command.args(["supervise", "--queue", "web"]);
+    Ok(command)
 }

@@ -1,16 +1,18 @@
-//! What we hold ourselves to: ratios in one run, and whether they are reached.
+//! What we hold ourselves to: ratios in one run, a few figures that are ratios by themselves, and whether they are
+//! reached.
 
 use super::Done;
 use super::figures;
 
-/// A ratio that is aimed at.
+/// A figure that is aimed at, mostly a ratio.
 struct Aim {
     what: &'static str,
     table: &'static str,
     case: &'static str,
     metric: &'static str,
     of: &'static str,
-    to: &'static str,
+    /// The contender that `of` is divided by; None: the figure is meant by itself.
+    to: Option<&'static str>,
     bound: Bound,
 }
 
@@ -84,6 +86,49 @@ const AIMS: &[Aim] = &[
         "tempest, python",
         "granian, 1 worker",
         AtLeast(0.7),
+    ),
+    aim(
+        "reliable mode's requests/s, Rust worker, 64 clients, to base mode",
+        "reliable",
+        "hello, 64 clients",
+        "per_second",
+        "tempest, rust, reliable",
+        "tempest, rust, base",
+        AtLeast(0.85),
+    ),
+    aim(
+        "the same, Python worker",
+        "reliable",
+        "hello, 64 clients",
+        "per_second",
+        "tempest, python, reliable",
+        "tempest, python, base",
+        AtLeast(0.85),
+    ),
+    aim(
+        "server CPU per request in reliable mode, Rust worker, to bare hyper",
+        "reliable",
+        "hello, 64 clients",
+        "cpu_us",
+        "tempest, rust, reliable",
+        "hyper, 2 threads",
+        AtMost(2.2),
+    ),
+    by_itself(
+        "goodput at 4 × the peak, of the peak",
+        "overload",
+        "4 × the peak",
+        "good_share",
+        "tempest, limited",
+        AtLeast(0.9),
+    ),
+    by_itself(
+        "memory of front and Redis at the end of it, to its begin",
+        "overload",
+        "4 × the peak",
+        "memory_growth",
+        "tempest, limited",
+        AtMost(1.1),
     ),
     aim(
         "fast clients' p99 beside 1,000 slow ones, to gunicorn",
@@ -161,7 +206,12 @@ const AIMS: &[Aim] = &[
 
 #[rustfmt::skip]
 const fn aim(what: &'static str, table: &'static str, case: &'static str, metric: &'static str, of: &'static str, to: &'static str, bound: Bound) -> Aim {
-    Aim { what, table, case, metric, of, to, bound }
+    Aim { what, table, case, metric, of, to: Some(to), bound }
+}
+
+#[rustfmt::skip]
+const fn by_itself(what: &'static str, table: &'static str, case: &'static str, metric: &'static str, of: &'static str, bound: Bound) -> Aim {
+    Aim { what, table, case, metric, of, to: None, bound }
 }
 
 /// The aims of the tables that were measured, as Markdown; empty where there are none.
@@ -175,7 +225,10 @@ pub(super) fn table(done: &[Done]) -> String {
 
 fn row(aim: &Aim, done: &[Done]) -> Option<String> {
     let (_, results) = done.iter().find(|(table, _)| table.name == aim.table)?;
-    let ratio = figures::ratio(results, aim.of, aim.to, aim.case, aim.metric);
+    let ratio = match aim.to {
+        Some(to) => figures::ratio(results, aim.of, to, aim.case, aim.metric),
+        None => figures::of(results, aim.of, aim.case, aim.metric),
+    };
     let (bound, reached) = match aim.bound {
         AtMost(bound) => (format!("≤ {bound}"), ratio.map(|ratio| ratio.median <= bound)),
         AtLeast(bound) => (format!("≥ {bound}"), ratio.map(|ratio| ratio.median >= bound)),

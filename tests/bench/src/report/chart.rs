@@ -78,6 +78,6 @@ fn chart(table: &Table, results: &Results, metric: Metric, better: &str) -> Opti
     ))
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }

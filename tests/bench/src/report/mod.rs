@@ -2,6 +2,7 @@
 
 mod aims;
 mod chart;
+mod curve;
 mod figures;
 mod markdown;
 
@@ -25,7 +26,7 @@ pub(crate) fn write(folder: &Path, size: Size, command: &str, done: &[Done]) -> 
     text += &aims::table(done);
     for (table, results) in done {
         text += &markdown::table(table, results, size);
-        for (name, svg) in chart::all(table, results) {
+        for (name, svg) in chart::all(table, results).into_iter().chain(curve::all(table, results)) {
             fs::write(folder.join(&name), svg)?;
             text += &format!("![{name}]({name})\n\n");
         }

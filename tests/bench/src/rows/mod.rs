@@ -2,7 +2,9 @@
 
 mod growth;
 mod instructions;
+mod overload;
 mod python;
+mod reliable;
 mod requests;
 mod slow_clients;
 mod start;
@@ -15,6 +17,9 @@ use crate::plan::{Size, Table};
 pub(crate) fn all(size: Size) -> Vec<Table> {
     vec![
         requests::table(size),
+        reliable::of_requests(size),
+        reliable::of_watching(),
+        overload::table(),
         instructions::table(),
         python::table(size),
         waiting::table(size),

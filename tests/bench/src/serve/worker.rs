@@ -6,6 +6,7 @@ use tempest_worker::{App, Request, Response};
 
 pub(super) fn serve(concurrency: Option<usize>) {
     let mut app = App::new().get("/hello", hello).get("/sleep", sleep).post("/echo", echo);
+    app = app.get("/work", work).get("/long", long);
     if let Some(jobs) = concurrency {
         app = app.concurrency(jobs);
     }
@@ -23,6 +24,16 @@ async fn hello(request: Request) -> Response {
 
 async fn sleep(request: Request) -> Response {
     tokio::time::sleep(Duration::from_millis(20)).await;
+    hello(request).await
+}
+
+async fn work(request: Request) -> Response {
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    hello(request).await
+}
+
+async fn long(request: Request) -> Response {
+    tokio::time::sleep(Duration::from_secs(15)).await;
     hello(request).await
 }
 
