@@ -50,7 +50,7 @@ impl Up {
     /// Starts with this configuration below the listeners, and waits until everything runs.
     fn start(folder: &Path, config: &str) -> (Self, Value) {
         let mut up = Self::spawn(folder, config);
-        let ready = up.await_line(|line| line["message"] == "ready");
+        let ready = up.await_line(|line| line["message"] == "ready" && line["http"].is_string());
         (up, ready)
     }
 
