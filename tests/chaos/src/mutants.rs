@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use tempest_tests::{repository, target_folder};
+use tempest_tests::{Folder, repository, target_folder};
 
 use crate::progress;
 
@@ -114,6 +114,9 @@ impl Mutant {
             run.args(["--seed", &seed.to_string()]);
         }
         run.env("TEMPEST_BIN", built.join("tempest")).env("CHAOS_PYTHON", target_folder().join("python/bin/python"));
+        // A red run keeps its folder, and here every good one is red.
+        let folder = Folder::new();
+        run.env("TMPDIR", &*folder);
         let status = run.stdout(Stdio::null()).status().map_err(|error| format!("{run:?}: {error}"))?;
         match status.code() {
             Some(0) => Ok(true),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
-use tempest_tests::{Redis, Resp};
+use tempest_tests::{Redis, Resp, Value};
 
 use super::Finding;
 
@@ -92,8 +92,10 @@ impl<'a> Look<'a> {
             return; // it goes by itself, or has gone
         }
         if let Some(reactor) = key.strip_prefix("tempest:@") {
-            if !self.reactors.contains(reactor) {
-                self.broken("I7", format!("{key} has no time to live, and no front that lives"));
+            // One that fronts still know of is theirs to remove, within 10 s.
+            let known = self.redis.cmd(&["ZSCORE", "tempest:@fronts", reactor]) != Value::Nil;
+            if !self.reactors.contains(reactor) && !known {
+                self.broken("I7", format!("{key} has no time to live, and no front that lives or is known to be dead"));
             }
             return;
         }
