@@ -3,6 +3,8 @@
 //! Every reactor beats once a second; the first reactor also writes the front's record and frees the lists of
 //! reactors that have stopped beating, again and again, because a late answer creates such a list anew.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +14,7 @@ use redis_protocol::resp2::types::BytesFrame;
 use serde::Serialize;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::broker::{Broker, Command};
+use crate::broker::{Broker, Command, text_of};
 use crate::config::RouteKind;
 use crate::ident::ReactorId;
 use crate::reactor::Shared;
@@ -62,13 +64,26 @@ pub struct Registry {
     first: bool,
     broker: Rc<Broker>,
     up: std::cell::Cell<bool>,
+    /// Every reactor that was seen, by its last beat in ms: a Redis that has lost its memory is told of them, since a
+    /// late answer to a dead one makes a list that nobody would look for.
+    seen: RefCell<HashMap<String, u64>>,
+    /// The incarnation of Redis that was told.
+    told: RefCell<String>,
 }
 
 impl Registry {
     /// For reactor number `index`.
     pub fn new(shared: Arc<Shared>, index: usize, broker: Rc<Broker>) -> Self {
         let reactor = ReactorId::new(&shared.front, index);
-        Self { shared, reactor, first: index == 0, broker, up: std::cell::Cell::new(false) }
+        Self {
+            shared,
+            reactor,
+            first: index == 0,
+            broker,
+            up: std::cell::Cell::new(false),
+            seen: RefCell::default(),
+            told: RefCell::default(),
+        }
     }
 
     /// Beats until dropped.
@@ -140,16 +155,16 @@ impl Registry {
     /// Frees the lists of dead reactors and forgets what is long gone.
     async fn clear(&self) {
         let keys = &self.shared.config.redis.keys;
-        let now = self.broker.now_ms();
-        let dead = now.saturating_sub(DEAD_MS).to_string();
-        let fronts = keys.fronts();
-        let range = Command::new(&[b"ZRANGEBYSCORE", fronts.as_bytes(), b"0", dead.as_bytes()]);
-        let Ok(BytesFrame::Array(members)) = self.broker.call(range).await else { return };
-        let lists = members.iter().filter_map(|member| match member {
-            BytesFrame::BulkString(id) => Some(keys.reactor(&String::from_utf8_lossy(id))),
-            _ => None,
-        });
-        let lists: Vec<String> = lists.collect();
+        let (now, fronts) = (self.broker.now_ms(), keys.fronts());
+        self.remind(&fronts);
+        let all = Command::new(&[b"ZRANGE", fronts.as_bytes(), b"0", b"-1", b"WITHSCORES"]);
+        let Ok(BytesFrame::Array(members)) = self.broker.call(all).await else { return };
+        let members: Vec<String> = members.iter().map(text_of).collect();
+        let beats = members.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].parse::<f64>().unwrap_or(0.0) as u64));
+        let beats: HashMap<String, u64> = beats.collect();
+        let dead = beats.iter().filter(|(_, beat)| **beat <= now.saturating_sub(DEAD_MS));
+        let lists: Vec<String> = dead.map(|(id, _)| keys.reactor(id)).collect();
+        *self.seen.borrow_mut() = beats;
         if !lists.is_empty() {
             let mut parts: Vec<&[u8]> = vec![b"UNLINK"];
             parts.extend(lists.iter().map(|list| list.as_bytes()));
@@ -159,6 +174,20 @@ impl Registry {
         self.broker.forget(Command::new(&[b"ZREMRANGEBYSCORE", fronts.as_bytes(), b"0", forgotten.as_bytes()]));
         let unused = now.saturating_sub(QUEUE_MS).to_string();
         self.broker.forget(Command::new(&[b"ZREMRANGEBYSCORE", keys.queues().as_bytes(), b"0", unused.as_bytes()]));
+    }
+
+    /// Tells another incarnation of Redis whom the one before knew.
+    fn remind(&self, fronts: &str) {
+        let run_id = self.broker.run_id();
+        let before = self.told.replace(run_id.clone());
+        let seen = self.seen.borrow();
+        if before == run_id || before.is_empty() || seen.is_empty() {
+            return;
+        }
+        let scores: Vec<(String, &str)> = seen.iter().map(|(id, beat)| (beat.to_string(), id.as_str())).collect();
+        let mut parts: Vec<&[u8]> = vec![b"ZADD", fronts.as_bytes(), b"NX"];
+        scores.iter().for_each(|(beat, id)| parts.extend([beat.as_bytes(), id.as_bytes()]));
+        self.broker.forget(Command::new(&parts));
     }
 
     fn longest_deadline(&self) -> u64 {

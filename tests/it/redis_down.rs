@@ -304,3 +304,18 @@ fn a_front_that_starts_before_redis_waits_for_it() {
     assert!(early.terminate().success());
     world.finish();
 }
+
+#[test]
+fn lists_of_dead_fronts_are_freed_after_redis_has_forgotten_whose_they_are() {
+    let mut world = World::start();
+    let gone = |world: &mut World| wait_until("the list to be freed", || world.redis.llen("tempest:@ghost.0") == 0);
+    let late_answer = ["RPUSH", "tempest:@ghost.0", "{\"id\":\"ghost.0-1\"}"];
+    let now = world.redis.cmd(&["TIME"]).list()[0].text().parse::<u64>().expect("seconds") * 1000;
+    world.redis.cmd(&["ZADD", "tempest:@fronts", &(now - 6_000).to_string(), "ghost.0"]);
+    world.redis.cmd(&late_answer);
+    gone(&mut world);
+    world.restart_redis();
+    world.redis.cmd(&late_answer);
+    gone(&mut world);
+    world.finish();
+}

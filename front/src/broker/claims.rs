@@ -211,6 +211,19 @@ impl ClaimStore {
         self.batch(&[Command::new(&[b"PEXPIRE", record.as_bytes(), time.as_bytes()])]).await.map(drop)
     }
 
+    /// Ends the connections that a worker has registered, where they are of this incarnation of the server.
+    pub async fn end_connections(&mut self, claimer: &Claimer) -> io::Result<()> {
+        let ask = Command::new(&[b"HGET", claimer.queue.claimers().as_bytes(), claimer.id.as_bytes()]);
+        let registration = text_of(&self.batch(&[ask]).await?[0]);
+        let Some((run_id, connections)) = registration.split_once(' ') else { return Ok(()) };
+        if run_id != self.run_id() {
+            return Ok(());
+        }
+        let kill = |id: &str| Command::new(&[b"CLIENT", b"KILL", b"ID", id.as_bytes()]);
+        let commands: Vec<Command> = connections.split(' ').map(kill).collect();
+        self.batch(&commands).await.map(drop)
+    }
+
     /// Takes everything from a worker that is dead for certain and tells the fronts at once. The entries stay in the list
     /// of lost jobs until the holder of the lease has handed them over, too: a front that hears twice of one attempt
     /// ignores the second time, and one that hears nothing lets a request wait. Claims in `finished` are acknowledged first.

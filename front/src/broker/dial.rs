@@ -106,7 +106,7 @@ fn tls_config() -> io::Result<Arc<rustls::ClientConfig>> {
 
 async fn greet(mut stream: Box<dyn Stream>, url: &RedisUrl, name: &str) -> Result<Dialled, DialError> {
     let mut out = BytesMut::new();
-    let mut replies = 3;
+    let mut replies = 4;
     if let Some(password) = &url.password {
         let user = url.user.as_deref().unwrap_or("default");
         write_command(&mut out, &[b"AUTH", user.as_bytes(), password.expose().as_bytes()]);
@@ -117,6 +117,8 @@ async fn greet(mut stream: Box<dyn Stream>, url: &RedisUrl, name: &str) -> Resul
         replies += 1;
     }
     write_command(&mut out, &[b"CLIENT", b"SETNAME", name.as_bytes()]);
+    // Allowed while a server reads its data back, as all of these are: it alone says so.
+    write_command(&mut out, &[b"INFO", b"persistence"]);
     write_command(&mut out, &[b"TIME"]);
     write_command(&mut out, &[b"INFO", b"server"]);
     stream.write_all(&out).await?;
@@ -124,6 +126,9 @@ async fn greet(mut stream: Box<dyn Stream>, url: &RedisUrl, name: &str) -> Resul
     let mut last = Vec::with_capacity(replies);
     for _ in 0..replies {
         last.push(read_reply(&mut stream, &mut buffer).await?);
+    }
+    if text_of(&last[replies - 3]).lines().any(|line| line.trim_end() == "loading:1") {
+        return Err(DialError::Loading);
     }
     let (time, info) = (&last[replies - 2], &last[replies - 1]);
     let greeting = Greeting { run_id: run_id_of(info), clock_offset: clock_offset_of(time) };

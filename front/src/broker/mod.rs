@@ -33,8 +33,8 @@ use crate::telemetry::Metrics;
 pub use dial::DialError;
 pub(crate) use dial::{Stream, open};
 pub use subscriptions::Subscriptions;
-pub use wire::Command;
 pub(crate) use wire::write_command;
+pub use wire::{Command, text_of};
 
 use link::Link;
 

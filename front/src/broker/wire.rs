@@ -151,7 +151,7 @@ fn line(buffer: &[u8], start: usize) -> Line {
 }
 
 /// The text of a reply that should be a string.
-pub(crate) fn text_of(frame: &BytesFrame) -> String {
+pub fn text_of(frame: &BytesFrame) -> String {
     match frame {
         BytesFrame::SimpleString(bytes) | BytesFrame::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         BytesFrame::Error(text) => text.to_string(),

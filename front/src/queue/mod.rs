@@ -278,6 +278,12 @@ impl Dispatch {
 
     fn refused(&self, serial: u64, why: String) {
         self.note("broker-refused", serial, &why);
+        // Where an attempt before may have been seen by somebody a refusal would be a lie: it waits for that, or for the
+        // next connection.
+        if let Some(pending) = self.pending.borrow_mut().get_mut(&serial).filter(|pending| pending.attempt > 1) {
+            pending.sent = Sent::Again;
+            return;
+        }
         self.metrics.refused.inc(Refusal::RedisDown);
         self.fail(serial, Failure::BrokerRefused(why));
     }

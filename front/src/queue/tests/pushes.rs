@@ -18,6 +18,20 @@ fn what_redis_refuses_fails_with_its_words() {
 }
 
 #[test]
+fn a_refusal_of_a_second_attempt_is_no_refusal_of_the_request() {
+    let world = plain();
+    let get = world.queued(Method::GET);
+    world.pushed(&get, Pushed::Unknown);
+    world.pushed(&get, Pushed::Refused("LOADING".into()));
+    assert!(get.head().is_none(), "the first attempt may have been run");
+    assert_eq!((world.attempt(&get), world.sent(&get)), (2, Sent::Again));
+    world.dispatch.connected(false);
+    assert_eq!((world.attempt(&get), world.sent(&get)), (2, Sent::Buffered), "it is pushed with the next connection");
+    world.answer(&get.message(",\"attempt\":2"));
+    assert_eq!(get.status(), 200);
+}
+
+#[test]
 fn what_never_left_is_pushed_again_as_the_same_attempt() {
     let world = plain();
     let waiting = world.submit(Method::POST);

@@ -186,6 +186,10 @@ impl<'c> Control<'c> {
 
     async fn reap(&mut self, worker: &Rc<Worker>) -> io::Result<()> {
         let Worker { claimer, .. } = &**worker;
+        if worker.generation() == 0 {
+            // It claimed by itself, if at all. What Redis still holds for its connections would take one more job.
+            self.main.end_connections(claimer).await?;
+        }
         let told = self.main.reap(self.keys, claimer, &worker.finished(), &CrashLimits::default()).await?;
         worker.forget_claims();
         if told > 0 {
@@ -198,7 +202,9 @@ impl<'c> Control<'c> {
     /// looks again, and it looks only while somebody waits for a worker.
     async fn drain(&mut self, worker: &Rc<Worker>, tries: u32) -> io::Result<()> {
         let Worker { claimer, .. } = &**worker;
-        let drained = self.main.drain(self.keys, &claimer.queue, self.who, &claimer.id).await?;
+        // Another name for each connection: what an old one wrote must not act for the new one.
+        let who = format!("{}:{}", self.who, self.main.id());
+        let drained = self.main.drain(self.keys, &claimer.queue, &who, &claimer.id).await?;
         if !drained && tries > 0 {
             let (orders, worker) = (self.shared.orders.clone(), Rc::clone(worker));
             spawn_local(async move {
