@@ -49,7 +49,7 @@ async fn supervise(config: &Config) -> Result<(), SuperviseError> {
     let signals = Signals::listen().map_err(|error| SuperviseError::System("listen to signals", error))?;
     let redis = config.redis.url.clone().unwrap_or_else(|| RedisUrl::tcp("127.0.0.1", 6379));
     let jobs = Jobs::default();
-    let (hooks, proxy) = Proxy::start(redis.clone(), redis.clone(), config.redis.keys.clone(), jobs.clone());
+    let (hooks, proxy) = Proxy::start(redis.clone(), redis.clone(), config, jobs.clone());
     let told = Told {
         redis: redis.clone(),
         keys: config.redis.keys.clone(),

@@ -10,14 +10,14 @@ use bytes::{Bytes, BytesMut};
 use redis_protocol::resp2::types::BytesFrame;
 use serde::Deserialize;
 use serde_json::json;
-use tempest_protocol::{Keys, QueueKeys, scripts};
+use tempest_protocol::{Death, Keys, QueueKeys, scripts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::dial::{DialError, Dialled, dial};
 use super::local_ms;
 use super::wire::{Command, take_reply, text_of};
-use crate::config::RedisUrl;
+use crate::config::{Limits, RedisUrl};
 
 /// Time for the replies of one batch.
 const REPLY_TIME: Duration = Duration::from_secs(5);
@@ -93,9 +93,10 @@ pub struct CrashLimits {
     pub remembered: Duration,
 }
 
-impl Default for CrashLimits {
-    fn default() -> Self {
-        Self { crashes: 3, dead: 10_000, remembered: Duration::from_secs(7 * 24 * 3600) }
+impl From<&Limits> for CrashLimits {
+    fn from(limits: &Limits) -> Self {
+        let dead = u32::try_from(limits.dead_letters).unwrap_or(u32::MAX);
+        Self { crashes: limits.crashes, dead, remembered: Duration::from_secs(7 * 24 * 3600) }
     }
 }
 
@@ -112,21 +113,26 @@ pub struct Claimer {
 
 /// A lost job, as `reap.lua` notes it.
 #[derive(Debug, Deserialize)]
-struct Lost {
-    id: String,
-    attempt: u64,
+pub struct Lost {
+    #[serde(flatten)]
+    death: Death,
     reply_to: String,
-    started: bool,
-    certain: bool,
-    worker: String,
 }
 
 impl Lost {
-    /// The message that tells its front.
-    fn died(&self) -> String {
-        let Self { id, attempt, started, certain, worker, .. } = self;
-        json!({"id": id, "kind": "died", "attempt": attempt, "started": started, "certain": certain, "worker": worker})
-            .to_string()
+    /// Reads an entry of the list; None: somebody else's scribble, or a job that names another key than a front's.
+    pub fn read(entry: &[u8], keys: &Keys) -> Option<Self> {
+        let lost: Self = serde_json::from_slice(entry).ok()?;
+        keys.is_reply_to(&lost.reply_to).then_some(lost)
+    }
+
+    /// The command that tells its front.
+    pub fn tell(&self) -> Command {
+        let Death { id, attempt, started, certain, worker } = &self.death;
+        let message = json!({
+            "id": id, "kind": "died", "attempt": attempt, "started": started, "certain": certain, "worker": worker,
+        });
+        Command::new(&[b"RPUSH", self.reply_to.as_bytes(), message.to_string().as_bytes()])
     }
 }
 
@@ -273,8 +279,8 @@ impl ClaimStore {
             replies = self.batch(&[latest(i64::try_from(handed).unwrap_or(i64::MAX))]).await?;
         }
         let entries = replies.pop().map(entries).unwrap_or_default();
-        let of_this = |lost: &Lost| lost.worker == *id;
-        self.tell(keys, entries.iter().filter_map(read).filter(of_this)).await
+        let of_this = |lost: &Lost| lost.death.worker == *id;
+        self.tell(entries.iter().filter_map(|entry| Lost::read(entry, keys)).filter(of_this)).await
     }
 
     /// Hands over what is in the list of lost jobs, unless somebody else has the lease. What `told` was taken from has
@@ -292,7 +298,8 @@ impl ClaimStore {
             let last = (HAND_OVER - 1).to_string();
             let range = Command::new(&[b"LRANGE", lost.as_bytes(), b"0", last.as_bytes()]);
             let entries = self.batch(&[range]).await?.pop().map(entries).unwrap_or_default();
-            self.tell(keys, entries.iter().filter_map(read).filter(|lost| lost.worker != told)).await?;
+            let read = entries.iter().filter_map(|entry| Lost::read(entry, keys));
+            self.tell(read.filter(|lost| lost.death.worker != told)).await?;
             let names = [queue.lease(), queue.lost()];
             let count = entries.len().to_string();
             if number(&self.run(Script::Trim, &names, &[who.as_bytes(), count.as_bytes()]).await?) != Some(1) {
@@ -304,10 +311,8 @@ impl ClaimStore {
     }
 
     /// Tells fronts of lost jobs; gives how many.
-    async fn tell(&mut self, keys: &Keys, lost: impl Iterator<Item = Lost>) -> io::Result<usize> {
-        let ours = lost.filter(|lost| keys.is_reply_to(&lost.reply_to));
-        let push = |lost: Lost| Command::new(&[b"RPUSH", lost.reply_to.as_bytes(), lost.died().as_bytes()]);
-        let commands: Vec<Command> = ours.map(push).collect();
+    async fn tell(&mut self, lost: impl Iterator<Item = Lost>) -> io::Result<usize> {
+        let commands: Vec<Command> = lost.map(|lost| lost.tell()).collect();
         if !commands.is_empty() {
             self.batch(&commands).await?;
         }
@@ -372,7 +377,23 @@ fn entries(reply: BytesFrame) -> Vec<Bytes> {
     entries.into_iter().filter_map(text).collect()
 }
 
-/// None: somebody else's scribble, which is trimmed with the rest.
-fn read(entry: &Bytes) -> Option<Lost> {
-    serde_json::from_slice(entry).ok()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_job_is_told_to_its_front_and_to_nobody_else() {
+        let keys = Keys::new("tempest");
+        let entry = |reply_to: &str| {
+            json!({"id": "a.0-1", "attempt": 2, "reply_to": reply_to, "started": true, "certain": false, "worker": "w"})
+                .to_string()
+        };
+        let lost = Lost::read(entry("tempest:@a.0").as_bytes(), &keys).expect("an entry as reap.lua writes it");
+        let told = String::from_utf8(lost.tell().0.to_vec()).expect("text");
+        assert!(told.starts_with("*3\r\n$5\r\nRPUSH\r\n$12\r\ntempest:@a.0\r\n"), "{told}");
+        let message = Bytes::from(told.lines().last().expect("a message").to_owned());
+        assert_eq!(tempest_protocol::decode_answer(&message, 1024, false), tempest_protocol::Decoded::Died(lost.death));
+        assert!(Lost::read(entry("tempest:web").as_bytes(), &keys).is_none(), "a forged job names any key");
+        assert!(Lost::read(b"scribble", &keys).is_none());
+    }
 }

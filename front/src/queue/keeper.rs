@@ -10,15 +10,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use redis_protocol::resp2::types::BytesFrame;
-use serde::Deserialize;
-use serde_json::json;
-use tempest_protocol::{Death, scripts};
+use tempest_protocol::{Keys, scripts};
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, interval_at};
 
 use super::Dispatch;
 use super::lane::{Look, QueueState};
 use super::watch::{Dead, Seen, Watch};
+use crate::broker::claims::Lost;
 use crate::broker::{Command, eval};
 
 /// Time between looks at the workers while anything is claimed.
@@ -42,18 +41,11 @@ const CRASHES_MS: &[u8] = b"604800000";
 pub struct Keeper {
     dispatch: Rc<Dispatch>,
     queue: Rc<QueueState>,
+    keys: Keys,
     watch: Watch,
     holds_lease: bool,
     /// Something is claimed, by whomever for whomever.
     claimed: bool,
-}
-
-/// An entry of the list of lost jobs.
-#[derive(Debug, Deserialize)]
-struct Lost {
-    #[serde(flatten)]
-    death: Death,
-    reply_to: String,
 }
 
 impl Keeper {
@@ -63,6 +55,7 @@ impl Keeper {
         let keeper = |queue: &Rc<QueueState>| Self {
             dispatch: Rc::clone(dispatch),
             queue: Rc::clone(queue),
+            keys: Keys::split_queue_key(queue.keys.normal()).expect("the key of a queue").0,
             watch: Watch::default(),
             holds_lease: false,
             claimed: false,
@@ -106,7 +99,8 @@ impl Keeper {
         };
         let depth = number(0) + number(1) + number(2);
         self.queue.looked(Look { depth, taken: number(3), workers: number(4) }, Instant::now());
-        self.claimed = number(5) > 0 && self.is_anything_claimed().await;
+        let lost = self.call(&[b"LLEN", keys.lost().as_bytes()]);
+        self.claimed = (number(5) > 0 && self.is_anything_claimed().await) || self::number(lost.await) > 0;
     }
 
     async fn is_anything_claimed(&self) -> bool {
@@ -261,13 +255,10 @@ impl Keeper {
         }
         let broker = &self.dispatch.broker;
         for entry in entries {
-            match serde_json::from_str::<Lost>(entry) {
-                // Over the list for our own requests, too: an answer that the worker gave before its end lies there.
-                Ok(lost) => {
-                    let message = died(&lost.death);
-                    broker.forget(Command::new(&[b"RPUSH", lost.reply_to.as_bytes(), message.as_bytes()]));
-                }
-                Err(error) => tracing::error!(entry, "a lost job that cannot be read: {error}"),
+            // Over the list for our own requests, too: an answer that the worker gave before its end lies there.
+            match Lost::read(entry.as_bytes(), &self.keys) {
+                Some(lost) => broker.forget(lost.tell()),
+                None => tracing::error!(entry, "a lost job that belongs to no front"),
             }
         }
         let (lease, lost, count) = (self.queue.keys.lease(), self.queue.keys.lost(), entries.len().to_string());
@@ -293,13 +284,6 @@ impl Keeper {
     fn call(&self, parts: &[&[u8]]) -> oneshot::Receiver<BytesFrame> {
         self.dispatch.broker.call(Command::new(parts))
     }
-}
-
-/// The message that tells a front of a death.
-fn died(death: &Death) -> String {
-    let Death { id, attempt, started, certain, worker } = death;
-    json!({"id": id, "kind": "died", "attempt": attempt, "started": started, "certain": certain, "worker": worker})
-        .to_string()
 }
 
 /// The number in a reply; 0 where there is none.
@@ -334,16 +318,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-
-    #[test]
-    fn a_death_is_told_in_the_words_of_the_contract() {
-        let entry =
-            r#"{"id":"a.0-1","attempt":2,"reply_to":"tempest:@a.0","started":true,"certain":false,"worker":"w"}"#;
-        let lost: Lost = serde_json::from_str(entry).expect("an entry as reap.lua writes it");
-        assert_eq!(lost.reply_to, "tempest:@a.0");
-        let message = Bytes::from(died(&lost.death));
-        assert_eq!(tempest_protocol::decode_answer(&message, 1024, false), tempest_protocol::Decoded::Died(lost.death));
-    }
 
     #[test]
     fn connections_are_read_off_the_list() {

@@ -154,7 +154,7 @@ impl All {
         // It answers until the drain is over: «not ready» is an answer too.
         self.admin = listeners.admin.map(|listener| front.admin(listener)).transpose()?;
         let jobs = Jobs::default();
-        let (hooks, proxy) = Proxy::start(direct, redis.clone(), config.redis.keys.clone(), jobs.clone());
+        let (hooks, proxy) = Proxy::start(direct, redis.clone(), config, jobs.clone());
         self.proxy = Some(proxy);
         let told = self.told.insert(Told {
             redis: redis.clone(),

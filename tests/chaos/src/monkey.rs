@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tempest_chaos::clock;
 use tempest_chaos::ledger::{Event, Persistence, Writer};
-use tempest_tests::{Front, Http, Signal, kill};
+use tempest_tests::{Front, Http, Signal, kill, wait_until};
 
 use crate::chance::Chance;
 use crate::check::Finding;
@@ -181,7 +181,11 @@ impl<'a> Monkey<'a> {
         self.ledger.note(Event::FrontDown { front });
         self.stage.kill_front(front);
         let place = self.stage.replace_front(front);
-        self.stage.fronts()[front].wait_ready();
+        // What was held back would be for ever while somebody waits here: a front behind a hole is never ready.
+        wait_until("the front to be ready", || {
+            self.put_back();
+            self.stage.fronts()[front].is_ready()
+        });
         self.load.shared.places()[front] = place;
         self.ledger.note(Event::FrontUp { front });
     }
@@ -198,6 +202,10 @@ impl<'a> Monkey<'a> {
     }
 
     fn restart_redis(&mut self) {
+        // What is asked behind it is whether everything works again, and through a hole nothing does.
+        if self.hole_until.take().is_some() {
+            self.stage.proxy.hole(false);
+        }
         let mut streams: Vec<(usize, Http)> =
             self.stage.fronts().iter().map(subscribe).enumerate().filter_map(open).collect();
         let killed = self.chance.unit() < 0.75;

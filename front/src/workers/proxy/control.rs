@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::worker::{Order, Shared, Worker};
 use crate::backoff::Backoff;
 use crate::broker::DialError;
-use crate::broker::claims::{ClaimStore, CrashLimits};
+use crate::broker::claims::ClaimStore;
 
 /// Time between two beats; a record lives three times as long.
 const BEAT: Duration = Duration::from_secs(1);
@@ -190,7 +190,7 @@ impl<'c> Control<'c> {
             // It claimed by itself, if at all. What Redis still holds for its connections would take one more job.
             self.main.end_connections(claimer).await?;
         }
-        let told = self.main.reap(self.keys, claimer, &worker.finished(), &CrashLimits::default()).await?;
+        let told = self.main.reap(self.keys, claimer, &worker.finished(), &self.shared.limits).await?;
         worker.forget_claims();
         if told > 0 {
             tracing::info!(worker = claimer.id, jobs = told, "told the fronts of jobs that died with their worker");

@@ -30,8 +30,8 @@ use tokio::time::{sleep, timeout};
 
 use super::program::fresh_id;
 use super::{Hooks, Jobs, Process};
-use crate::broker::claims::Shas;
-use crate::config::{Claims, RedisAddress, RedisUrl};
+use crate::broker::claims::{CrashLimits, Shas};
+use crate::config::{Claims, Config, RedisAddress, RedisUrl};
 use crate::supervisor::child::Exit;
 use connection::Connection;
 use worker::{Order, Shared, Worker};
@@ -74,11 +74,13 @@ enum Turn {
 impl Proxy {
     /// Starts what serves the workers, on this thread's runtime. `redis` is where to go; `told` is what the workers would
     /// be told of it, from which they get user, password and database.
-    pub fn start(redis: RedisUrl, told: RedisUrl, keys: Keys, jobs: Jobs) -> (Self, Running) {
+    pub fn start(redis: RedisUrl, told: RedisUrl, config: &Config, jobs: Jobs) -> (Self, Running) {
+        let keys = config.redis.keys.clone();
+        let limits = CrashLimits::from(&config.limits);
         let (turns, incoming) = mpsc::unbounded_channel();
         let (orders, ordered) = mpsc::unbounded_channel();
         let (url, workers) = (RedisUrl { db: told.db, ..redis }, RefCell::new(HashMap::new()));
-        let shared = Rc::new(Shared { url, shas: RefCell::new(Shas::default()), workers, orders, jobs });
+        let shared = Rc::new(Shared { url, shas: RefCell::new(Shas::default()), workers, orders, jobs, limits });
         let control = control::run(Rc::clone(&shared), keys.clone(), fresh_id("supervisor"), ordered);
         let tasks = vec![
             spawn_local(async {

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::super::Jobs;
 use super::pop::Names;
-use crate::broker::claims::{Claimer, Shas};
+use crate::broker::claims::{Claimer, CrashLimits, Shas};
 use crate::config::RedisUrl;
 
 /// What the one who registers and reaps is asked for.
@@ -42,6 +42,8 @@ pub(super) struct Shared {
     pub(super) orders: mpsc::UnboundedSender<Order>,
     /// Where it is said which jobs run.
     pub(super) jobs: Jobs,
+    /// When a job is given up.
+    pub(super) limits: CrashLimits,
 }
 
 impl Shared {
