@@ -248,18 +248,7 @@ impl ClaimStore {
             words.extend(numbers.iter().map(String::as_bytes));
             self.batch(&[Command::new(&words)]).await?;
         }
-        let names = [
-            queue.claimers(),
-            queue.claimed(id),
-            queue.landing(id),
-            queue.worker(id),
-            queue.workers(),
-            queue.normal().to_owned(),
-            queue.lost(),
-            queue.attempts(),
-            queue.dead(),
-            queue.stats(),
-        ];
+        let names = queue.of_reap(id);
         let numbers = [limits.crashes.to_string(), limits.dead.to_string(), limits.remembered.as_millis().to_string()];
         let [crashes, dead, remembered] = numbers.each_ref().map(String::as_bytes);
         let reap = self.call(Script::Reap, &names, &[id.as_bytes(), b"", b"1", crashes, dead, remembered]);

@@ -203,18 +203,7 @@ impl Keeper {
         for id in connections {
             self.dispatch.broker.forget(Command::new(&[b"CLIENT", b"KILL", b"ID", id.to_string().as_bytes()]));
         }
-        let owned = [
-            keys.claimers(),
-            keys.claimed(worker),
-            keys.landing(worker),
-            keys.worker(worker),
-            keys.workers(),
-            keys.normal().to_owned(),
-            keys.lost(),
-            keys.attempts(),
-            keys.dead(),
-            keys.stats(),
-        ];
+        let owned = keys.of_reap(worker);
         let all: Vec<&str> = owned.iter().map(String::as_str).collect();
         let limits = &self.dispatch.limits;
         let (crashes, dead_letters) = (limits.crashes.to_string(), limits.dead_letters.to_string());

@@ -208,6 +208,22 @@ impl QueueKeys {
         self.derived("lease")
     }
 
+    /// The keys of `reap.lua` for a worker, in its order.
+    pub fn of_reap(&self, worker: &str) -> [String; 10] {
+        [
+            self.claimers(),
+            self.claimed(worker),
+            self.landing(worker),
+            self.worker(worker),
+            self.workers(),
+            self.normal.clone(),
+            self.lost(),
+            self.attempts(),
+            self.dead(),
+            self.stats(),
+        ]
+    }
+
     fn derived(&self, what: &str) -> String {
         format!("{}:{what}", self.tag)
     }
