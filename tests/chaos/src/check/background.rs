@@ -45,7 +45,7 @@ fn again(book: &Book, before: &Start, start: &Start, counts: &mut Counts) -> Opt
     let until = before.end.map_or(start.t, |end| (end + UNACKNOWLEDGED).min(start.t));
     let died = book.trouble_of(before.pid, before.t, until).is_some();
     // A script without an SDK cannot be told how many it has crashed.
-    let script = book.workers.get(&start.pid).is_some_and(|worker| worker.class.ends_with("script"));
+    let script = book.worker(start.pid, start.t).is_some_and(|worker| worker.class.ends_with("script"));
     let told = start.attempt > before.attempt || script;
     if rolled_back && !told {
         counts.add("started again because Redis forgot that they were (everysec)");

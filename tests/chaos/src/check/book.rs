@@ -81,6 +81,8 @@ pub(crate) struct Book {
     pub(super) starts: HashMap<String, Vec<Start>>,
     pub(super) pushes: BTreeMap<String, Push>,
     pub(super) workers: BTreeMap<u32, Worker>,
+    /// Those before them with the same id: a machine gives the id of a dead process to another one before long.
+    former: Vec<(u32, Worker)>,
     pub(super) away: Vec<Away>,
     pub(super) mixed: Vec<String>,
     /// Ids of background jobs among the dead letters at the end.
@@ -133,7 +135,8 @@ impl Book {
     fn deed(&mut self, t: u64, event: Event) {
         match event {
             Event::Up { pid, class } => {
-                self.workers.insert(pid, Worker { class, up: t, ..Worker::default() });
+                let before = self.workers.insert(pid, Worker { class, up: t, ..Worker::default() });
+                self.former.extend(before.map(|worker| (pid, worker)));
             }
             Event::Kill { pid, class } if class.starts_with("supervisor") => {
                 self.supervisors_killed.push(t);
@@ -183,14 +186,22 @@ impl Book {
     /// How many workers were killed or stopped, or still felt that they had been.
     pub(super) fn worker_troubles(&self, from: u64, to: u64) -> usize {
         let early = from.saturating_sub(SECOND);
-        let workers = self.workers.values().filter(|worker| worker.trouble(early, to).is_some()).count();
+        let all = self.workers.values().chain(self.former.iter().map(|(_, worker)| worker));
+        let workers = all.filter(|worker| worker.trouble(early, to).is_some()).count();
         workers + self.supervisors_killed.iter().filter(|t| (early..=to).contains(*t)).count()
+    }
+
+    /// Who had this id at a moment.
+    pub(super) fn worker(&self, pid: u32, t: u64) -> Option<&Worker> {
+        let now = self.workers.get(&pid)?;
+        let former = self.former.iter().filter(|(id, worker)| *id == pid && worker.up <= t).map(|(_, worker)| worker);
+        if now.up <= t { Some(now) } else { former.last().or(Some(now)) }
     }
 
     /// When something happened to a worker that did something at `from`, until `to`. A kill that was written down before
     /// `from` had not reached it then.
     pub(super) fn trouble_of(&self, pid: u32, from: u64, to: u64) -> Option<u64> {
-        let worker = self.workers.get(&pid)?;
+        let worker = self.worker(pid, from)?;
         worker.killed.map(|t| t.max(from)).filter(|t| *t <= to).or_else(|| worker.trouble(from, to))
     }
 

@@ -59,7 +59,7 @@ pub(super) fn measure(book: &Book) -> Detection {
     for (id, request) in book.requests.iter().filter(|(_, request)| !request.kind.once()) {
         let starts = book.starts_of(id);
         for start in starts {
-            let Some(worker) = book.workers.get(&start.pid) else { continue };
+            let Some(worker) = book.worker(start.pid, start.t) else { continue };
             let Some((class, death)) = death(worker, start.t, start.end.unwrap_or(u64::MAX)) else { continue };
             let next = starts.iter().find(|next| next.t > death && next.attempt > start.attempt);
             let Some(next) = next.filter(|next| !book.redis_troubled(request.sent, next.t)) else { continue };

@@ -122,6 +122,9 @@ fn failures_need_a_cause_in_their_time() {
         ["I1"],
         "its worker lives"
     );
+    let cut = begun(Kind::Stream).kill(20, 1).got(30, Outcome::Cut, 200, "chaos r 1 0 2 1\n");
+    let again = cut.at(100, Event::Up { pid: 1, class: "rust".into() }).kill(200, 1);
+    assert_eq!(again.broken(), NONE, "a later process has the id of the one that died");
     let calm = begun(Kind::GetSlow).start(150, "r", 2, 2).got(300, Outcome::Whole, 200, "chaos r 2 0 1 2\n");
     assert_eq!(calm.broken(), ["I1"], "tried again for nothing");
 }
