@@ -93,6 +93,7 @@ pub(crate) fn is_unable(error: &str) -> bool {
     error.starts_with("NOPERM")
         || error.contains("unknown command")
         || error.contains("Unknown Redis command")
+        || error.contains("ACL failure")
         || error.contains("can't run this command")
         || error.contains("can't access at least one of the keys")
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from redis.exceptions import ResponseError
@@ -25,6 +26,9 @@ log = logging.getLogger("tempest_worker")
 
 #: Methods whose requests may run again after a crash, so it does not matter whether they were started.
 REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE"))
+
+#: A claim whose reply took longer than its wait and this much was perhaps taken away before it was read.
+_TRUST_SECONDS = 2.5
 
 #: What says that this user or server will never do it: Redis 6.2 and 7.0 word it differently inside a script.
 _NEVER = ("unknown command", "unknown subcommand", "ACL failure", "can't run this command", "can't access at least one")
@@ -73,6 +77,7 @@ class ReliableClaimer(Claimer):
         self._more = True
         #: How many of the claim under way count as started.
         self._at_once = 0
+        self._asked = 0.0
         #: A job that waits in `landing` for the next claim, which failed.
         self._landing: Optional[bytes] = None
         self._take_name(worker_id)
@@ -168,7 +173,7 @@ class ReliableClaimer(Claimer):
     # ---- claims ----
 
     def claim(self, count: int, at_once: int) -> Tuple[bytes, int, int]:
-        self._at_once = at_once
+        self._at_once, self._asked = at_once, time.monotonic()
         if self._landing is not None:
             return self._script(count - 1, at_once), 1, SHORTEST_CLAIM
         if self._more:
@@ -203,7 +208,9 @@ class ReliableClaimer(Claimer):
             jobs.insert(0, self._landed(first) if landing is None else landing)
         claims: List[Claim] = [(incarnation, number, raw) for number, raw in enumerate(jobs, first)]
         self._next = first + len(jobs)
-        self.marked = first + min(self._at_once, len(jobs)) - 1
+        # A worker that was stopped meanwhile may have been declared dead: each start asks whether it still may.
+        fresh = time.monotonic() - self._asked < _TRUST_SECONDS
+        self.marked = first + min(self._at_once if fresh else 0, len(jobs)) - 1
         for claim, count in zip(claims, crashes):
             if count:
                 _note_crashes(claim, count)

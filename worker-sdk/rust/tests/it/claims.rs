@@ -421,7 +421,8 @@ async fn without_the_right_to_claim_a_worker_pops() {
             front.push(&post(&format!("r-{n}"), "/"), b"").await;
             assert_eq!(front.answer().await.text(), "here", "{rights:?}");
         }
-        assert!(front.calls("blmpop").await > 0, "{rights:?}");
+        // Redis 6.2 has the older one only.
+        assert!(front.calls("blmpop").await + front.calls("blpop").await > 0, "{rights:?}");
         worker.stopped().await;
         front.command(&["CONFIG", "RESETSTAT"]).await;
         front.command(&["FLUSHALL"]).await;
