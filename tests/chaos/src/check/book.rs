@@ -194,8 +194,9 @@ impl Book {
     /// Who had this id at a moment.
     pub(super) fn worker(&self, pid: u32, t: u64) -> Option<&Worker> {
         let now = self.workers.get(&pid)?;
-        let former = self.former.iter().filter(|(id, worker)| *id == pid && worker.up <= t).map(|(_, worker)| worker);
-        if now.up <= t { Some(now) } else { former.last().or(Some(now)) }
+        let mut former =
+            self.former.iter().filter(|(id, worker)| *id == pid && worker.up <= t).map(|(_, worker)| worker);
+        if now.up <= t { Some(now) } else { former.next_back().or(Some(now)) }
     }
 
     /// When something happened to a worker that did something at `from`, until `to`. A kill that was written down before
