@@ -264,7 +264,7 @@ pub struct QueueRoute {
     pub when_no_worker: WhenNoWorker,
     /// Jobs in the queue beyond which requests of this route are refused; None: `limits.queue_depth`.
     pub queue_depth: Option<u64>,
-    /// Longest wait in the queue, as estimated, with which requests are taken; None: three quarters of `timeout`.
+    /// Longest wait in the queue, as estimated, with which requests are taken; None: half of `timeout`.
     pub max_wait: Option<Duration>,
 }
 

@@ -19,7 +19,7 @@ const RETRY_AFTER: (f64, f64) = (1.0, 60.0);
 /// A queue in which something was answered this recently has a worker, registered or not.
 const ANSWERED_LATELY: Duration = Duration::from_secs(30);
 /// The part of its time that a request may spend waiting for a worker; the rest is for the work.
-const WAITING_SHARE: f64 = 0.75;
+const WAITING_SHARE: f64 = 0.5;
 
 /// One queue as this reactor sees it.
 pub struct QueueState {
@@ -222,10 +222,10 @@ mod tests {
         lane.queue.note_depth(90, now);
         assert_eq!(lane.closed(now), None, "nothing is known before a job waited");
         let lane = four();
-        let now = measured(&lane, 30, 10);
-        assert_eq!(lane.closed(now), None, "three seconds are within three quarters of four");
-        lane.queue.note_depth(31, now);
-        assert_eq!(lane.closed(now), Some(Closed::TooLong(Duration::from_secs(4))));
+        let now = measured(&lane, 20, 10);
+        assert_eq!(lane.closed(now), None, "two seconds are within half of four");
+        lane.queue.note_depth(21, now);
+        assert_eq!(lane.closed(now), Some(Closed::TooLong(Duration::from_secs(3))));
         assert_eq!(lane.closed(now + Duration::from_millis(100)), None, "one job has left by now");
     }
 
