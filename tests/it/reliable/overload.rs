@@ -12,7 +12,8 @@ fn with_route(lines: &str) -> WorldBuilder {
 /// What `Retry-After` says behind `depth` jobs of which a worker does one each `pace`.
 fn retry_after(pace: Duration) -> u64 {
     const DEPTH: usize = 40;
-    let mut world = with_route(&format!("queue_depth = {DEPTH}")).start();
+    // The depth is to be the limit that is met, however slow the worker.
+    let mut world = with_route(&format!("queue_depth = {DEPTH}\nmax_wait = \"1m\"")).start();
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mut clients: Vec<Http> = Vec::new();
     let mut answered = 0;

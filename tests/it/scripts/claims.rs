@@ -149,6 +149,36 @@ fn a_withdrawn_job_is_dropped_where_it_is_met_and_never_the_landed_one() {
 }
 
 #[test]
+fn a_withdrawn_job_is_found_however_its_json_is_written() {
+    let mut queue = Queue::with_worker();
+    let jobs = [
+        r#"{"id":"b","v":1}"#,
+        r#"{ "v" : 1, "id" : "b" }"#,
+        r#"{"v":1,"id":"\u0062"}"#,
+        "{\"v\":1,\"id\":\"b\"}\nbody",
+        // These are others.
+        r#"{"id":"x","v":1,"note":{"id":"b"}}"#,
+        "{\"v\":1,\"id\":\"y\"}\n{\"v\":1,\"id\":\"b\"}",
+        r#"{"v":1,"id":7}"#,
+    ];
+    for (at, job) in jobs.iter().enumerate() {
+        queue.cmd(&["ZADD", &key("withdrawn"), "5", "b"]);
+        queue.cmd(&["RPUSH", "tempest:web", job]);
+        let claimed = queue.run("claim", &CLAIM, &["w", &(at + 1).to_string(), "9", "1"]);
+        assert_eq!(claimed.list().len(), if at < 4 { 3 } else { 4 }, "{job}");
+    }
+}
+
+#[test]
+fn what_is_dropped_does_not_shift_who_has_crashed_whom() {
+    let mut queue = Queue::with_worker();
+    queue.push("normal", &["a", "b", "c"]);
+    queue.cmd(&["ZADD", &key("withdrawn"), "5", "a"]);
+    queue.cmd(&["HSET", &key("attempts"), "a", "1", "c", "2"]);
+    assert_eq!(told(&queue.run("claim", &CLAIM, &["w", "1", "9", "1"])), "[0 0 [0 2] b c]");
+}
+
+#[test]
 fn a_claim_tells_how_many_workers_each_job_has_crashed() {
     let mut queue = Queue::with_worker();
     queue.push("landing:w", &["a"]);

@@ -113,6 +113,38 @@ fn a_background_job_goes_back_to_the_queue_unless_its_script_ends_in_order() {
     world.finish();
 }
 
+/// The workers that each job has crashed.
+fn counted(played: &mut Played) -> Vec<String> {
+    let fields = played.world.redis.cmd(&["HGETALL", &played.key("attempts")]);
+    let mut counts: Vec<_> =
+        fields.list().chunks(2).map(|pair| format!("{}={}", pair[0].text(), pair[1].text())).collect();
+    counts.sort();
+    counts
+}
+
+#[test]
+fn crashes_are_forgotten_when_a_job_is_done_and_not_when_it_was_taken_away() {
+    let mut played = Played::start();
+    let mut worker = played.connect();
+    let (counts, claimed) = (played.key("attempts"), played.key(&format!("claimed:{}", played.id)));
+    played.world.redis.cmd(&["HSET", &counts, "j1", "1", "j2", "1"]);
+    played.push("j1");
+    played.push("j2");
+    assert_eq!(popped(&worker.cmd(&["BLPOP", "tempest:web", "5"])), "j1");
+    // As a reaper does, but for the registration.
+    played.world.redis.cmd(&["HDEL", &claimed, "1"]);
+    played.world.redis.cmd(&["HINCRBY", &counts, "j1", "1"]);
+    // Coming back for more says that a job is done.
+    assert_eq!(popped(&worker.cmd(&["BLPOP", "tempest:web", "5"])), "j2");
+    assert_eq!(counted(&mut played), ["j1=2", "j2=1"]);
+    played.push("j3");
+    assert_eq!(popped(&worker.cmd(&["BLPOP", "tempest:web", "5"])), "j3");
+    assert_eq!(counted(&mut played), ["j1=2"]);
+    assert_eq!(played.claims(), ["j3"]);
+    played.world.redis.cmd(&["DEL", &counts]);
+    played.finish();
+}
+
 #[test]
 fn seven_languages_claim_without_knowing_it_and_survive_a_restart_of_redis() {
     prepare_raw_workers();

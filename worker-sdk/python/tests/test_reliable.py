@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from typing import Any, Dict, List
 
@@ -237,6 +238,25 @@ def test_crashes_count_as_attempts_and_are_forgotten_when_the_job_is_done(server
     assert seen == [1, 3]
 
 
+def test_the_count_of_a_job_that_was_taken_away_is_not_forgotten(server: Server, front: Front) -> None:
+    app, gate = App(), Gate()
+    app.action("hold")(gate)
+    app.action("quick")(lambda request: None)
+    counts = TAG + "attempts"
+    front.redis.hset(counts, mapping={"b-1": 1, "b-2": 1})
+    with running(app, server.url):
+        front.push(action="hold", reply_to=None, id="b-1")
+        assert gate.begun.wait(LIMIT)
+        # As a reaper does, but for the registration.
+        front.redis.hdel(f"{TAG}claimed:w-1", "1")
+        front.redis.hincrby(counts, "b-1", 1)
+        gate.go.set()
+        front.push(action="quick", reply_to=None, id="b-2")
+        eventually(lambda: not front.redis.hexists(counts, "b-2"), "the other count is still there")
+    assert front.redis.hgetall(counts) == {b"b-1": b"2"}
+    front.redis.delete(counts)
+
+
 @pytest.mark.parametrize("class_", ["high", "low"])
 def test_a_strangers_push_to_another_priority_is_found(server: Server, front: Front, class_: str) -> None:
     app = App()
@@ -358,6 +378,36 @@ def test_kill_9_leaves_what_was_held_to_the_reaper(server: Server, front: Front,
     finally:
         worker.end()
     assert left(front.redis) == []
+
+
+def test_a_worker_that_was_stopped_in_its_claim_asks_before_it_starts(server: Server, front: Front) -> None:
+    worker = Process(server.url, "app_for_processes:app")
+    try:
+        worker.wait_for_line("takes jobs from tempest:web")
+        front.redis.rpush(front.queue, front.job("/fast", "POST", id="r-0")[1])
+        assert front.answer().id == "r-0"
+        eventually(lambda: _waits(front), "it does not wait")
+        worker.process.send_signal(signal.SIGSTOP)
+        # What waits for it in Redis takes the job all the same.
+        front.redis.rpush(front.queue, front.job(action="hold", reply_to=None, id="b-1")[1])
+        eventually(lambda: claimed(front.redis, "w-1"), "it was not claimed")
+        eventually(lambda: not front.redis.exists(RECORD), "the record has no end")
+        assert reap(front.redis, "w-1", certain=False) == [0, 1, 0]
+        front.redis.delete(front.queue)
+        worker.process.send_signal(signal.SIGCONT)
+        front.redis.rpush(front.queue, front.job("/fast", "POST", id="r-1")[1])
+        assert front.answer().id == "r-1"
+        assert front.redis.llen("begun") == 0, "the job was another's by then"
+        worker.process.terminate()
+        assert worker.wait() == 0
+    finally:
+        worker.end()
+    front.redis.delete(TAG + "attempts")
+
+
+def _waits(front: Front) -> bool:
+    clients: Any = front.redis.client_list()
+    return any(each["cmd"] == "blmove" and "b" in each["flags"] for each in clients)
 
 
 def test_a_background_job_is_back_in_the_queue_after_kill_9(server: Server, front: Front) -> None:

@@ -39,7 +39,8 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug)]
 pub(crate) struct Acknowledgement {
     pub(crate) claim: u64,
-    /// Id of a background job that had crashed workers before: its count goes too.
+    /// Id of a background job that had crashed workers before: its count goes, too, as soon as Redis has said that the
+    /// claim was still this worker's.
     pub(crate) crashed: Option<JobText>,
     /// It has been sent before, so the claim may be gone by it.
     pub(crate) again: bool,
@@ -105,10 +106,8 @@ impl Answer {
 pub(crate) struct Written {
     /// One reply each.
     pub(crate) pushes: Vec<Vec<Answer>>,
-    /// One reply to all of them, where there are any.
-    pub(crate) acknowledged: Vec<Acknowledgement>,
-    /// Replies that say nothing.
-    pub(crate) others: usize,
+    /// One reply each, behind those.
+    pub(crate) acknowledged: Vec<Vec<Acknowledgement>>,
 }
 
 /// Appends answers to `out`, and behind them what they acknowledge, where the worker makes claims.
@@ -118,16 +117,25 @@ pub(crate) fn write_all(out: &mut Pipeline, mut answers: Vec<Answer>, keys: Opti
         answers.retain(|answer| !answer.is_none());
     }
     let pushes = push_all(out, answers);
-    let Some(keys) = keys.filter(|_| !acknowledged.is_empty()) else {
-        return Written { pushes, ..Written::default() };
-    };
-    out.begin(acknowledged.len() + 2);
-    out.part(b"HDEL");
-    out.part(keys.claimed.as_bytes());
-    acknowledged.iter().for_each(|done| out.part(done.claim.to_string().as_bytes()));
-    let crashed = acknowledged.iter().filter_map(|done| done.crashed.as_deref());
-    let others = crashed.map(|id| out.command(&[b"HDEL", keys.attempts.as_bytes(), id.as_bytes()])).count();
-    Written { pushes, acknowledged, others }
+    let Some(keys) = keys else { return Written { pushes, acknowledged: Vec::new() } };
+    // Of one that has crashed workers before it matters whether the claim was there, so it gets a reply of its own.
+    let (crashed, plain): (Vec<_>, Vec<_>) = acknowledged.into_iter().partition(|done| done.crashed.is_some());
+    let groups =
+        std::iter::once(plain).filter(|plain| !plain.is_empty()).chain(crashed.into_iter().map(|one| vec![one]));
+    let acknowledged: Vec<_> = groups.collect();
+    for group in &acknowledged {
+        out.begin(group.len() + 2);
+        out.part(b"HDEL");
+        out.part(keys.claimed.as_bytes());
+        group.iter().for_each(|done| out.part(done.claim.to_string().as_bytes()));
+    }
+    Written { pushes, acknowledged }
+}
+
+/// The id of the job that has crashed workers before and not this one, by the reply to its acknowledgement.
+pub(crate) fn survived(acknowledged: Vec<Acknowledgement>, reply: &Reply) -> Option<JobText> {
+    let [done] = <[_; 1]>::try_from(acknowledged).ok()?;
+    done.crashed.filter(|_| *reply == Reply::Int(1))
 }
 
 /// Claims that were gone before they were acknowledged, by the reply to it: they had been taken away.

@@ -261,6 +261,9 @@ impl Connection {
         waits: Option<Duration>,
     ) -> io::Result<Claimed> {
         let worker = Rc::clone(&self.worker);
+        if !worker.crashed_before(done).is_empty() {
+            self.acknowledge(done).await?;
+        }
         let first = worker.next.get();
         let mut out = BytesMut::new();
         let acknowledged = self.write_acknowledgement(&mut out, done);
@@ -351,13 +354,32 @@ impl Connection {
     }
 
     async fn acknowledge(&mut self, done: &mut Vec<u64>) -> io::Result<()> {
+        let worker = Rc::clone(&self.worker);
+        let crashed = worker.crashed_before(done);
+        done.retain(|number| crashed.iter().all(|(other, _)| other != number));
         let mut out = BytesMut::new();
         let commands = self.write_acknowledgement(&mut out, done);
-        if commands > 0 {
-            self.ask(&out, commands).await?;
+        for (number, _) in &crashed {
+            worker.release(&[*number]);
+            write_removal(&mut out, &worker.claim_keys[1], &[number.to_string()]);
         }
+        // Where that fails, those of `done` are said once more; of the others the count would not go by it.
+        done.extend(crashed.iter().map(|(number, _)| *number));
+        if done.is_empty() {
+            return Ok(());
+        }
+        let replies = self.ask(&out, commands + crashed.len()).await?;
         done.clear();
-        Ok(())
+        // Only the holder of a claim may say that the job has survived: another's count is not to be touched.
+        let held = |reply: &Value| matches!(reply, Value::Number(1));
+        let survived = crashed.into_iter().zip(&replies[commands..]).filter(|(_, reply)| held(reply));
+        let survived: Vec<String> = survived.map(|((_, id), _)| id).collect();
+        if survived.is_empty() {
+            return Ok(());
+        }
+        let mut out = BytesMut::new();
+        write_removal(&mut out, &worker.claim_keys[7], &survived);
+        self.ask(&out, 1).await.map(drop)
     }
 
     /// Gives how many commands it takes.
@@ -365,14 +387,10 @@ impl Connection {
         if done.is_empty() {
             return 0;
         }
-        let survived = self.worker.release(done);
+        self.worker.release(done);
         let numbers: Vec<String> = done.iter().map(u64::to_string).collect();
         write_removal(out, &self.worker.claim_keys[1], &numbers);
-        if survived.is_empty() {
-            return 1;
-        }
-        write_removal(out, &self.worker.claim_keys[7], &survived);
-        2
+        1
     }
 
     async fn give_back(&mut self, numbers: &[u64]) -> io::Result<()> {

@@ -197,17 +197,19 @@ impl Worker {
         numbers.append(&mut self.orphans.borrow_mut());
     }
 
-    /// These are done with; gives the ids of those that had crashed workers before and have not crashed this one.
-    pub(super) fn release(&self, numbers: &[u64]) -> Vec<String> {
+    /// These are done with.
+    pub(super) fn release(&self, numbers: &[u64]) {
         let mut held = self.held.borrow_mut();
-        let mut survived = Vec::new();
         for done in numbers.iter().filter_map(|number| held.remove(number)) {
             self.jobs.ended(&self.claimer.id, &done.id);
-            if done.crashed {
-                survived.push(done.id);
-            }
         }
-        survived
+    }
+
+    /// Those of them that have crashed workers before, with the ids of their jobs.
+    pub(super) fn crashed_before(&self, numbers: &[u64]) -> Vec<(u64, String)> {
+        let held = self.held.borrow();
+        let crashed = |number: &u64| held.get(number).filter(|job| job.crashed).map(|job| (*number, job.id.clone()));
+        numbers.iter().filter_map(crashed).collect()
     }
 
     /// The background jobs that it held and must have finished, by their numbers: a program that ends in order has no

@@ -39,12 +39,12 @@ Message = Tuple[Optional[str], bytes, Optional[int], Optional[Claim]]
 class Acknowledgement:
     """One HDEL under way: claims of one incarnation, by their numbers."""
 
-    __slots__ = ("claims", "counts")
+    __slots__ = ("claims", "crashed")
 
-    def __init__(self, claims: List[Claim], counts: bool = True) -> None:
+    def __init__(self, claims: List[Claim], crashed: Optional[Tuple[bytes, bytes]] = None) -> None:
         self.claims = claims
-        #: False where the reply says nothing about the claims.
-        self.counts = counts
+        #: Where a job has crashed workers before, and this is the end of its one claim: the key of its count, its id.
+        self.crashed = crashed
 
 
 class Courier:
@@ -60,6 +60,9 @@ class Courier:
         self.outbox: Deque[Message] = deque()
         #: Sent, not acknowledged; one entry for each RPUSH.
         self._unread: Deque[Union[List[Message], Acknowledgement]] = deque()
+        #: Counts of crashes that are over: key and field. Lost with a connection they are not said again: nobody runs
+        #: these jobs any more, and the counts have an end.
+        self._survived: List[Tuple[bytes, bytes]] = []
         #: Answers given up: refused for good, or past their deadline when Redis was back.
         self.undelivered = 0
         #: Claims that were somebody else's when they were to be acknowledged.
@@ -71,7 +74,7 @@ class Courier:
     @property
     def idle(self) -> bool:
         """True where nothing is left to send or to be acknowledged."""
-        return not self.outbox and not self._unread
+        return not self.outbox and not self._unread and not self._survived
 
     def use(self, claimer: Claimer) -> None:
         """Claim by another way from here on."""
@@ -91,6 +94,9 @@ class Courier:
         """Send what is in the outbox and wait for every acknowledgement. Raises LinkLost."""
         self.flush()
         self._acknowledge()
+        if self._survived:
+            self.flush()
+            self._acknowledge()
 
     def ask(self, command: bytes) -> Any:
         """Answers and one command in one write; gives the reply to the command. Raises LinkLost."""
@@ -169,34 +175,41 @@ class Courier:
             for reply_to, group in groups.items()
             for at in range(0, len(group), PUSH_MESSAGES)
         ]
-        return data + self._acknowledgements(claims) if claims else data
+        if claims:
+            data += self._acknowledgements(claims)
+        if self._survived:
+            data += self._ends_of_counts()
+        return data
 
     def _push(self, reply_to: str, group: List[Message]) -> bytes:
         self._unread.append(group)
         return pack(b"RPUSH", reply_to.encode(), *[payload for _, payload, _, _ in group])
 
     def _acknowledgements(self, claims: List[Claim]) -> List[bytes]:
-        """HDEL for each incarnation (one, but for answers of coroutines), and the end of crash counts."""
+        """HDEL for each incarnation (one, but for answers of coroutines), and one for each job that has crashed
+        workers before: of these it matters whether the claim was still there."""
         by: Dict[Incarnation, List[Claim]] = {}
-        for claim in claims:
-            incarnation = claim[0]
-            if incarnation is not None:
-                by.setdefault(incarnation, []).append(claim)
         data: List[bytes] = []
+        for claim in claims:
+            incarnation, number, _ = claim
+            if incarnation is None:
+                continue
+            crashed = incarnation.crashed.pop(number, None) if incarnation.crashed else None
+            if crashed is None:
+                by.setdefault(incarnation, []).append(claim)
+            else:
+                self._unread.append(Acknowledgement([claim], (incarnation.attempts_key, crashed[1])))
+                data.append(pack(b"HDEL", incarnation.claimed_key, b"%d" % number))
         for incarnation, group in by.items():
             self._unread.append(Acknowledgement(group))
             data.append(pack(b"HDEL", incarnation.claimed_key, *[b"%d" % number for _, number, _ in group]))
-            if incarnation.crashed:
-                data.extend(self._end_of_counts(incarnation, group))
         return data
 
-    def _end_of_counts(self, incarnation: Incarnation, group: Sequence[Claim]) -> List[bytes]:
-        crashed = [incarnation.crashed.pop(number, None) for _, number, _ in group]
-        ids = [each[1] for each in crashed if each is not None]
-        if not ids:
-            return []
-        self._unread.append(Acknowledgement([], counts=False))
-        return [pack(b"HDEL", incarnation.attempts_key, *ids)]
+    def _ends_of_counts(self) -> List[bytes]:
+        data = [pack(b"HDEL", *survived) for survived in self._survived]
+        self._unread.extend(Acknowledgement([]) for _ in data)
+        self._survived.clear()
+        return data
 
     def _acknowledge(self) -> None:
         refused: List[Message] = []
@@ -213,8 +226,10 @@ class Courier:
         self.outbox.extendleft(reversed(refused))
 
     def _removed(self, sent: Acknowledgement, reply: Any) -> None:
-        if not sent.counts:
+        if not sent.claims:
             return
+        if sent.crashed is not None and reply == 1:
+            self._survived.append(sent.crashed)
         if not isinstance(reply, int):
             log.error("Redis refused to acknowledge %d jobs: %s", len(sent.claims), reply)
             return

@@ -99,8 +99,6 @@ enum Due {
     Acknowledged(Vec<Acknowledgement>),
     Claim,
     Mark,
-    /// Which says nothing.
-    Nothing,
 }
 
 impl State {
@@ -292,10 +290,7 @@ impl Engine {
         let reliable = keys.is_some();
         let written = answer::write_all(&mut connection.out, std::mem::take(&mut state.ready), keys);
         state.due.extend(written.pushes.into_iter().map(Due::Answers));
-        if !written.acknowledged.is_empty() {
-            state.due.push_back(Due::Acknowledged(written.acknowledged));
-        }
-        state.due.extend((0..written.others).map(|_| Due::Nothing));
+        state.due.extend(written.acknowledged.into_iter().map(Due::Acknowledged));
         if jobs > 0 {
             let free = self.limits.concurrency - state.running.len();
             // One of those that run can hold up the loop when the reply is there.
@@ -372,7 +367,7 @@ impl Engine {
             match due {
                 Due::Answers(answers) => answers.into_iter().for_each(|answer| self.shared.outlet.send(answer)),
                 Due::Acknowledged(done) => answer::again(done).for_each(|answer| self.shared.outlet.send(answer)),
-                Due::Claim | Due::Mark | Due::Nothing => {}
+                Due::Claim | Due::Mark => {}
             }
         }
         if self.state.base_due {
@@ -395,9 +390,11 @@ impl Engine {
                     self.shared.status.lost.fetch_add(lost, Ordering::Relaxed);
                     tracing::debug!(lost, "jobs had been taken away before they were acknowledged");
                 }
+                if let Some(id) = answer::survived(done, &reply) {
+                    self.shared.outlet.tell(Outgoing::Survived(id));
+                }
             }
             Some(Due::Mark) => self.on_marked(reply),
-            Some(Due::Nothing) => {}
             // The outlet knows which errors pass.
             Some(Due::Answers(answers)) if matches!(reply, Reply::Error(_)) => {
                 answers.into_iter().for_each(|answer| self.shared.outlet.send(answer));

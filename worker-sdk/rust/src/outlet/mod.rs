@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tempest_protocol::JobText;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
@@ -68,6 +69,8 @@ pub(crate) enum Outgoing {
     GiveBack(Vec<u64>),
     /// Jobs wait to be started: look after them.
     Watch,
+    /// Id of a background job that had crashed workers before and is done: what counts them is to be forgotten.
+    Survived(JobText),
 }
 
 /// How the worker ends.
@@ -118,6 +121,8 @@ pub(crate) struct OutletTask {
     registrar: Registrar,
     membership: Arc<Membership>,
     keeper: Keeper,
+    /// Each was acknowledged, so they are no more than there were claims.
+    survived: Vec<JobText>,
     look_due: bool,
     context: Arc<Context>,
     status: Arc<Status>,
@@ -175,6 +180,7 @@ impl OutletTask {
             heartbeat,
             membership,
             keeper: Keeper::new(waiting),
+            survived: Vec::new(),
             look_due: false,
             context,
             status,
@@ -233,6 +239,7 @@ impl OutletTask {
             Outgoing::Unregistered => self.registrar.ask_again(),
             Outgoing::GiveBack(numbers) => self.keeper.give_back(numbers),
             Outgoing::Watch => self.keeper.watch(),
+            Outgoing::Survived(id) => self.survived.push(id),
         }
     }
 
@@ -292,10 +299,7 @@ impl OutletTask {
             let keys = self.registrar.keys().map(|keys| &**keys);
             let written = answer::write_all(&mut connection.out, batch, keys);
             self.due.extend(written.pushes.into_iter().map(Due::Answers));
-            if !written.acknowledged.is_empty() {
-                self.due.push_back(Due::Acknowledged(written.acknowledged));
-            }
-            self.due.extend((0..written.others).map(|_| Due::Nothing));
+            self.due.extend(written.acknowledged.into_iter().map(Due::Acknowledged));
         }
     }
 
@@ -312,6 +316,11 @@ impl OutletTask {
         let look_due = std::mem::take(&mut self.look_due);
         let (Some(keys), Some((out, Some(Ok(loaded))))) = (self.registrar.keys(), self.link.out()) else { return };
         self.due.extend(self.keeper.write(out, loaded, keys).map(Due::GaveBack));
+        // Lost with its connection it is not said again: nobody runs that job any more, and the count has an end.
+        for id in self.survived.drain(..) {
+            out.command(&[b"HDEL", keys.attempts.as_bytes(), id.as_bytes()]);
+            self.due.push_back(Due::Nothing);
+        }
         if self.keeper.write_ask(out, keys) {
             self.due.push_back(Due::Asked);
         }
@@ -369,7 +378,9 @@ impl OutletTask {
     /// None: not yet; else whether all has been delivered.
     fn is_finished(&self, by: Instant) -> Option<bool> {
         let under_way = |due: &Due| matches!(due, Due::Acknowledged(_) | Due::GaveBack(_) | Due::Registered);
-        let written = self.backlog.len() == 0 && self.waiting_commands.is_empty() && self.keeper.is_empty();
+        let forgotten = self.survived.is_empty() || self.registrar.keys().is_none();
+        let written =
+            self.backlog.len() == 0 && self.waiting_commands.is_empty() && self.keeper.is_empty() && forgotten;
         if written && self.ahead_bytes == 0 && !self.due.iter().any(under_way) {
             return Some(true);
         }

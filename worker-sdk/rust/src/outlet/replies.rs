@@ -57,6 +57,7 @@ impl OutletTask {
                     self.status.lost.fetch_add(lost, Ordering::Relaxed);
                     tracing::debug!(lost, "jobs had been taken away before they were acknowledged");
                 }
+                self.survived.extend(answer::survived(done, &received));
             }
             Some(Due::Registered) => self.on_registered(received),
             Some(Due::GaveBack(numbers)) => self.on_gave_back(numbers, received),

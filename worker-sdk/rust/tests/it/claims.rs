@@ -272,6 +272,36 @@ async fn crashes_are_told_and_forgotten() {
     worker.stopped().await;
 }
 
+/// The count of a job that was taken away from this worker is another's by now.
+#[tokio::test]
+async fn crashes_are_not_forgotten_with_a_claim_that_was_taken_away() {
+    let redis = Redis::start();
+    let mut front = redis.front().await;
+    let (go, going) = (Signal::default(), Signal::default());
+    let (begun, wait) = (going.clone(), go.clone());
+    let action = move |_: Request| {
+        let (begun, wait) = (begun.clone(), wait.clone());
+        async move {
+            begun.give();
+            wait.given().await;
+        }
+    };
+    let app = App::new().action("mine.do", action).action("mine.quick", |_: Request| async {}).worker_id("w1");
+    let worker = Worker::start(&redis, app);
+    front.command(&["HSET", "{tempest:web}:attempts", "b-1", "1", "b-2", "1"]).await;
+    front.push(&json!({"v": 1, "id": "b-1", "attempt": 1, "queue": "web", "action": "mine.do"}), b"").await;
+    going.given().await;
+    // As if the worker had been declared dead meanwhile, but for its registration.
+    front.command(&["HDEL", "{tempest:web}:claimed:w1", "1"]).await;
+    front.command(&["HINCRBY", "{tempest:web}:attempts", "b-1", "1"]).await;
+    go.give();
+    front.push(&json!({"v": 1, "id": "b-2", "attempt": 1, "queue": "web", "action": "mine.quick"}), b"").await;
+    front.until(&["HGET", "{tempest:web}:attempts", "b-2"], &Reply::Nil).await;
+    assert_eq!(front.number(&["HLEN", "{tempest:web}:attempts"]).await, 1);
+    worker.stopped().await;
+    assert_eq!(front.number(&["HLEN", "{tempest:web}:attempts"]).await, 1);
+}
+
 /// No POST begins before Redis knows that it does.
 #[tokio::test]
 async fn what_must_not_run_twice_is_marked_first() {
