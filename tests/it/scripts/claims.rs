@@ -73,7 +73,7 @@ fn a_job_is_moved_byte_by_byte() {
     queue.redis.cmd(&[b"RPUSH".as_ref(), b"tempest:web", odd]);
     assert_eq!(queue.run("claim", &CLAIM, &["w", "1", "1", "1"]).list()[3].bytes(), Some(odd.as_ref()));
     assert_eq!(queue.cmd(&["HGET", &key("claimed:w"), "1"]).bytes(), Some(odd.as_ref()));
-    assert_eq!(queue.run("give_back", &["claimed:w", "normal"], &["1"]).int(), 1);
+    assert_eq!(queue.run("give_back", &["claimed:w", "normal", "withdrawn"], &["1"]).int(), 1);
     assert_eq!(queue.cmd(&["LINDEX", "tempest:web", "0"]).bytes(), Some(odd.as_ref()));
 }
 
@@ -134,18 +134,18 @@ fn a_withdrawn_job_is_dropped_where_it_is_met_and_never_the_landed_one() {
     queue.push("landing:w", &["a"]);
     queue.push("normal", &["b", "c"]);
     queue.cmd(&["RPUSH", "tempest:web", "no JSON"]);
-    for id in ["a", "b", "other"] {
+    for id in ["", "a", "b", "other"] {
         queue.cmd(&["ZADD", &key("withdrawn"), "5", id]);
     }
     assert_eq!(told(&queue.run("claim", &CLAIM, &["w", "1", "9", "1"])), "[1 0 [] c no JSON]");
     let left = ["claimed:w: 1=a 2=c 3=no JSON started=1", "claimers: w=run 1 2", "stats: taken=4 withdrawn=1"];
-    assert_eq!(queue.left(), [&left[..], &["withdrawn: a=5 other=5"]].concat());
+    assert_eq!(queue.left(), [&left[..], &["withdrawn: =5 a=5 other=5"]].concat());
 
     let mut queue = Queue::with_worker();
     queue.push("normal", &["a"]);
-    queue.cmd(&["ZADD", &key("withdrawn"), "5", "a"]);
+    queue.cmd(&["ZADD", &key("withdrawn"), "5", "a", "5", ""]);
     assert_eq!(told(&queue.run("claim", &CLAIM, &["w", "1", "9", "1"])), "[0 0 []]");
-    assert_eq!(queue.left(), ["claimers: w=run 1 2", "stats: taken=1 withdrawn=1"]);
+    assert_eq!(queue.left(), ["claimers: w=run 1 2", "stats: taken=1 withdrawn=1", "withdrawn: =5"]);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_withdrawn_job_is_found_however_its_json_is_written() {
         r#"{"v":1,"id":7}"#,
     ];
     for (at, job) in jobs.iter().enumerate() {
-        queue.cmd(&["ZADD", &key("withdrawn"), "5", "b"]);
+        queue.cmd(&["ZADD", &key("withdrawn"), "5", "b", "5", ""]);
         queue.cmd(&["RPUSH", "tempest:web", job]);
         let claimed = queue.run("claim", &CLAIM, &["w", &(at + 1).to_string(), "9", "1"]);
         assert_eq!(claimed.list().len(), if at < 4 { 3 } else { 4 }, "{job}");
@@ -173,7 +173,7 @@ fn a_withdrawn_job_is_found_however_its_json_is_written() {
 fn what_is_dropped_does_not_shift_who_has_crashed_whom() {
     let mut queue = Queue::with_worker();
     queue.push("normal", &["a", "b", "c"]);
-    queue.cmd(&["ZADD", &key("withdrawn"), "5", "a"]);
+    queue.cmd(&["ZADD", &key("withdrawn"), "5", "a", "5", ""]);
     queue.cmd(&["HSET", &key("attempts"), "a", "1", "c", "2"]);
     assert_eq!(told(&queue.run("claim", &CLAIM, &["w", "1", "9", "1"])), "[0 0 [0 2] b c]");
 }
@@ -221,7 +221,23 @@ fn claims_go_back_to_the_head_in_their_order() {
     let mut queue = Queue::start();
     queue.claims(&[("1", job("a")), ("2", background("b")), ("3", job("c"))], "1");
     queue.push("normal", &["d"]);
-    assert_eq!(told(&queue.run("give_back", &["claimed:w", "normal"], &["2", "3", "4"])), "2");
+    assert_eq!(told(&queue.run("give_back", &["claimed:w", "normal", "withdrawn"], &["2", "3", "4"])), "2");
     assert_eq!(queue.left(), ["claimed:w: 1=a started=1", "normal: b c d"]);
-    assert_eq!(told(&queue.run("give_back", &["claimed:w", "normal"], &["2"])), "0", "it is given back once");
+    assert_eq!(
+        told(&queue.run("give_back", &["claimed:w", "normal", "withdrawn"], &["2"])),
+        "0",
+        "it is given back once"
+    );
+}
+
+#[test]
+fn a_withdrawn_job_that_was_given_back_is_not_claimed_again() {
+    let mut queue = Queue::with_worker();
+    queue.claims(&[("1", job("a")), ("2", job("b"))], "0");
+    queue.cmd(&["ZADD", &key("withdrawn"), "5", "a", "7", "other"]);
+    let give_back =
+        |queue: &mut Queue, number| queue.run("give_back", &["claimed:w", "normal", "withdrawn"], &[number]).int();
+    assert_eq!((give_back(&mut queue, "1"), give_back(&mut queue, "9")), (1, 0));
+    assert_eq!(queue.cmd(&["ZSCORE", &key("withdrawn"), ""]).text(), "7", "as long as any of them");
+    assert_eq!(told(&queue.run("claim", &CLAIM, &["w", "3", "9", "1"])), "[0 0 []]");
 }

@@ -61,12 +61,23 @@ fn a_job_that_is_claimed_or_too_deep_is_noted_until_its_deadline() {
     let mut queue = Queue::start();
     queue.push("normal", &["a", "b", "c"]);
     assert_eq!(withdraw(&mut queue, "c", "9000", "2", "1"), "0", "the list is deeper than is searched");
-    assert_eq!(queue.left(), ["normal: a b c", "withdrawn: c=9000"]);
+    assert_eq!(queue.left(), ["normal: a b c", "withdrawn: =9000 c=9000"]);
     assert!((1..=8_000).contains(&queue.life("withdrawn")));
     for late in ["0", "999", "1000"] {
         assert_eq!(withdraw(&mut queue, "x", late, "9", "1"), "0");
     }
-    assert_eq!(queue.left(), ["normal: a b c", "withdrawn: c=9000"], "nothing is noted of a job that is late");
+    assert_eq!(queue.left(), ["normal: a b c", "withdrawn: =9000 c=9000"], "nothing is noted of a job that is late");
+    assert_eq!(withdraw(&mut queue, "d", "8000", "2", "1"), "0");
+    assert_eq!(
+        queue.left(),
+        ["normal: a b c", "withdrawn: d=8000 =9000 c=9000"],
+        "claims look until the last of them is late"
+    );
+    // All lists were searched: some worker has it, and there is nothing for claims to look for.
+    let mut queue = Queue::start();
+    queue.push("normal", &["a"]);
+    assert_eq!(withdraw(&mut queue, "x", "9000", "1", "1"), "0");
+    assert_eq!(queue.left(), ["normal: a", "withdrawn: x=9000"]);
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn a_worker_that_signs_off_behind_its_last_claim_leaves_no_job() {
     assert_eq!(told(&claims.read().expect("what BLMOVE gives")), "a");
     assert_eq!(told(&claims.read().expect("what the claim gives")), "[1 0 []]");
     // Now it knows what it holds, and can give it back.
-    assert_eq!(told(&queue.run("give_back", &["claimed:w", "normal"], &["1"])), "1");
+    assert_eq!(told(&queue.run("give_back", &["claimed:w", "normal", "withdrawn"], &["1"])), "1");
     queue.cmd(&["HDEL", &key("claimers"), "w"]);
     queue.cmd(&["DEL", &key("claimed:w"), &key("landing:w")]);
     assert_eq!(queue.left(), ["normal: a", "stats: taken=1"]);

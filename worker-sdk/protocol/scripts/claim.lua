@@ -11,15 +11,13 @@ end
 local first, wanted, marks = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local text = string.format
 
--- Whether anything but the normal list is there.
-local special = redis.call('EXISTS', KEYS[3], KEYS[5], KEYS[6], KEYS[7], KEYS[8]) > 0
-local classes = special and redis.call('EXISTS', KEYS[5], KEYS[6]) > 0
-local jobs = { special and redis.call('LPOP', KEYS[3]) or nil }
-local landed, more = #jobs, 0
-if wanted > 0 and not classes then
-  local popped = redis.call('LPOP', KEYS[4], ARGV[3]) or {}
-  for at = 1, #popped do jobs[landed + at] = popped[at] end
-end
+local dropping, others = redis.call('ZSCORE', KEYS[7], ''), redis.call('EXISTS', KEYS[5], KEYS[6], KEYS[8]) > 0
+local counting = others and redis.call('EXISTS', KEYS[8]) == 1
+local classes = others and (not counting or redis.call('EXISTS', KEYS[5], KEYS[6]) > 0)
+local jobs = wanted > 0 and not classes and redis.call('LPOP', KEYS[4], ARGV[3]) or {}
+local landing = redis.call('LPOP', KEYS[3])
+if landing then table.insert(jobs, 1, landing) end
+local landed, more = landing and 1 or 0, 0
 -- Of ten claims seven begin with the high ones, two with the normal ones, one with the low ones: nobody starves.
 while classes and #jobs < landed + wanted do
   local turn = (first + #jobs) % 10
@@ -39,7 +37,7 @@ if more == 0 and classes and (redis.call('LMOVE', KEYS[5], KEYS[4], 'LEFT', 'RIG
 if taken == 0 then return { 0, more, {} } end
 
 local crashes = {}
-if special and redis.call('EXISTS', KEYS[7], KEYS[8]) > 0 then
+if dropping or counting then
   local ids = {}
   for at, job in ipairs(jobs) do
     -- As fronts write it; reading any other JSON takes ten times as long.
@@ -50,12 +48,12 @@ if special and redis.call('EXISTS', KEYS[7], KEYS[8]) > 0 then
     end
     ids[at] = id
   end
-  local deadlines = redis.call('ZMSCORE', KEYS[7], unpack(ids))
-  local counts = redis.call('HMGET', KEYS[8], unpack(ids))
-  local all, counting = jobs, redis.call('EXISTS', KEYS[8]) == 1
+  local deadlines = dropping and redis.call('ZMSCORE', KEYS[7], unpack(ids)) or {}
+  local counts = counting and redis.call('HMGET', KEYS[8], unpack(ids)) or {}
+  local all = jobs
   jobs = {}
   for at, job in ipairs(all) do
-    if deadlines[at] and at > landed then
+    if deadlines[at] and at > landed and ids[at] ~= '' then
       redis.call('ZREM', KEYS[7], ids[at])
     else
       jobs[#jobs + 1] = job
@@ -68,12 +66,11 @@ end
 if redis.call('HINCRBY', KEYS[9], 'taken', text('%d', taken)) == taken then redis.call('PEXPIRE', KEYS[9], 86400000) end
 if #jobs > 0 then
   local fields = marks > 0 and { 'started', text('%d', first + math.min(marks, #jobs) - 1) } or {}
-  for at, job in ipairs(jobs) do
-    fields[#fields + 1] = text('%d', first + at - 1)
-    fields[#fields + 1] = job
+  local before = #fields - 1
+  for at = 1, #jobs do
+    fields[before + 2 * at] = text('%d', first + at - 1)
+    fields[before + 2 * at + 1] = jobs[at]
   end
   redis.call('HSET', KEYS[2], unpack(fields))
 end
-local reply = { landed, more, crashes }
-for at = landed + 1, #jobs do reply[#reply + 1] = jobs[at] end
-return reply
+return { landed, more, crashes, unpack(jobs, landed + 1) }

@@ -395,11 +395,16 @@ impl Connection {
 
     async fn give_back(&mut self, numbers: &[u64]) -> io::Result<()> {
         let worker = Rc::clone(&self.worker);
-        let [_, claimed, _, normal, ..] = &worker.claim_keys;
+        let [_, claimed, _, normal, _, _, withdrawn, ..] = &worker.claim_keys;
         let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
         let arguments: Vec<&str> = numbers.iter().map(String::as_str).collect();
         let mut out = BytesMut::new();
-        self.write_script(&mut out, Script::GiveBack, &[claimed.clone(), normal.clone()], &arguments);
+        self.write_script(
+            &mut out,
+            Script::GiveBack,
+            &[claimed.clone(), normal.clone(), withdrawn.clone()],
+            &arguments,
+        );
         self.ask(&out, 1).await.map(drop)
     }
 

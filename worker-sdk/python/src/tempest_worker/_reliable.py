@@ -265,7 +265,7 @@ class ReliableClaimer(Claimer):
     def give_back(self, claims: Sequence[Claim]) -> bytes:
         incarnation = claims[0][0]
         assert incarnation is not None, "these claims are of base mode"
-        keys = [incarnation.claimed_key, self._normal]
+        keys = [incarnation.claimed_key, self._normal, self._claim_keys[6]]
         return _scripts.call(self._sha["give_back"], keys, *[b"%d" % number for _, number, _ in claims])
 
     def sign_off(self) -> List[bytes]:

@@ -1,5 +1,5 @@
 -- Gives claims that were not started back to the head of the queue, in their order.
--- KEYS 1 claims, 2 normal
+-- KEYS 1 claims, 2 normal, 3 withdrawn
 -- ARGV numbers, ascending
 -- Gives how many went back; those that are gone were taken away before.
 local back = 0
@@ -11,4 +11,7 @@ for at = #ARGV, 1, -1 do
     back = back + 1
   end
 end
+-- Claims are to look for withdrawn ones in the lists again.
+local last = back > 0 and redis.call('ZRANGE', KEYS[3], -1, -1, 'WITHSCORES') or {}
+if last[1] then redis.call('ZADD', KEYS[3], last[2], '') end
 return back
