@@ -138,8 +138,8 @@ pub struct Withdraw<'a> {
     pub id: &'a str,
     /// Until when it is noted, in ms by the clock of Redis; 0: not at all.
     pub until: u64,
-    /// Lists with more entries are not searched.
-    pub depth: u64,
+    /// Lists with more entries are not searched; None: it is in no list.
+    pub depth: Option<u64>,
     /// They are searched from the head, not the tail.
     pub from_head: bool,
     /// Now, in ms by the clock of Redis.
@@ -221,10 +221,11 @@ impl Broker {
     /// Takes a job out of its queue again. Nobody waits for the outcome; without a connection nothing happens.
     pub fn withdraw(&self, what: &Withdraw<'_>) {
         let [normal, high, low] = what.lists;
-        let numbers = [what.until, what.depth, what.now, what.noted as u64].map(|number| number.to_string());
-        let [until, depth, now, noted] = numbers.each_ref().map(String::as_bytes);
+        let depth = what.depth.map_or("-1".to_owned(), |depth| depth.to_string());
+        let numbers = [what.until, what.now, what.noted as u64].map(|number| number.to_string());
+        let [until, now, noted] = numbers.each_ref().map(String::as_bytes);
         let end: &[u8] = if what.from_head { b"1" } else { b"-1" };
-        let values = [&what.job[..], what.id.as_bytes(), until, depth, end, now, noted];
+        let values = [&what.job[..], what.id.as_bytes(), until, depth.as_bytes(), end, now, noted];
         self.link(what.job).withdraw(eval(scripts::WITHDRAW, &[normal, high, low, what.withdrawn], &values));
     }
 

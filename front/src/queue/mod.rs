@@ -200,7 +200,7 @@ impl Dispatch {
             id: self.reactor.request(serial).as_str(),
             until: if cancels { now + until.as_millis() as u64 } else { 0 },
             // A job whose answer has begun is in no list.
-            depth: if pending.begun() { 0 } else { depth },
+            depth: (!pending.begun()).then_some(depth),
             from_head,
             now,
             noted: self.limits.withdrawn,

@@ -97,7 +97,8 @@ fn file() -> PathBuf {
     repository().join(FILE)
 }
 
-/// The figures of this build, each the mean of two runs.
+/// The figures of this build, each the least of two runs: what the front does by the clock comes on top of what it does
+/// for requests, and there is more of it the longer the same requests take, on a busy machine.
 fn measure() -> Result<Accepted, String> {
     let mut table = rows::all(Size::Quick).into_iter().find(|table| table.name == TABLE).expect("it is one of them");
     table.contenders.retain(|one| one.name == CONTENDER);
@@ -109,8 +110,9 @@ fn measure() -> Result<Accepted, String> {
     let mut cases = BTreeMap::new();
     for ((_, case), samples) in results.samples {
         let figure = |held: &Held| {
-            let mean = mean(&samples, held.key).ok_or_else(|| format!("{case}: no {}, see src/callgrind", held.key))?;
-            Ok((held.key.to_owned(), mean))
+            let least =
+                least(&samples, held.key).ok_or_else(|| format!("{case}: no {}, see src/callgrind", held.key))?;
+            Ok((held.key.to_owned(), least))
         };
         let figures = HELD.iter().map(figure).collect::<Result<_, String>>()?;
         cases.insert(case, figures);
@@ -118,9 +120,9 @@ fn measure() -> Result<Accepted, String> {
     Ok(Accepted { with: built_with(), cases })
 }
 
-fn mean(samples: &[Sample], key: &str) -> Option<f64> {
+fn least(samples: &[Sample], key: &str) -> Option<f64> {
     let values = samples.iter().map(|sample| sample.get(key).copied()).collect::<Option<Vec<_>>>()?;
-    Some(values.iter().sum::<f64>() / values.len() as f64)
+    values.into_iter().reduce(f64::min)
 }
 
 /// What decides on the figures besides our code.

@@ -73,6 +73,11 @@ fn a_job_that_is_claimed_or_too_deep_is_noted_until_its_deadline() {
         ["normal: a b c", "withdrawn: d=8000 =9000 c=9000"],
         "claims look until the last of them is late"
     );
+    // The front knows that a worker has it, and does not have the lists searched.
+    let mut queue = Queue::start();
+    queue.push("normal", &["a"]);
+    assert_eq!(withdraw(&mut queue, "a", "9000", "-1", "1"), "0");
+    assert_eq!(queue.left(), ["normal: a", "withdrawn: a=9000"]);
     // All lists were searched: some worker has it, and there is nothing for claims to look for.
     let mut queue = Queue::start();
     queue.push("normal", &["a"]);

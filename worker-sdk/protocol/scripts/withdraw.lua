@@ -1,10 +1,10 @@
 -- Takes a job that nobody wants any more out of its queue, or notes that it is not to be started and to be stopped.
 -- KEYS 1 normal, 2 high, 3 low, 4 withdrawn
--- ARGV 1 job, 2 its id, 3 its deadline in ms, or 0: note nothing, 4 depth up to which a list is searched,
---      5 1 from the head, -1 from the tail, 6 now in ms, 7 ids noted at most
+-- ARGV 1 job, 2 its id, 3 its deadline in ms, or 0: note nothing, 4 depth up to which a list is searched, or
+--      -1: it is in none, 5 1 from the head, -1 from the tail, 6 now in ms, 7 ids noted at most
 -- Gives 1 if it was taken out, else 0.
 local searched = true
-for at = 1, 3 do
+for at = 1, ARGV[4] == '-1' and 0 or 3 do
   local depth = redis.call('LLEN', KEYS[at])
   if depth > tonumber(ARGV[4]) then
     searched = false
