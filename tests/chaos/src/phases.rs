@@ -66,7 +66,7 @@ pub(crate) const PHASES: [Phase; 10] = [
         name: "workers",
         what: "workers are killed, several at once too, and a supervisor now and then",
         seconds: 12,
-        deeds: &[(Deed::KillWorker, 600), (Deed::KillWorkers, 2_000), (Deed::KillSupervisor, 6_000)],
+        deeds: &[(Deed::KillWorker, 500), (Deed::KillWorkers, 1_700), (Deed::KillSupervisor, 6_000)],
         short: true,
     },
     Phase {
