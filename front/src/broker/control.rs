@@ -20,7 +20,7 @@ use super::local_ms;
 use super::wire::{Command, take_reply};
 use crate::config::RedisUrl;
 
-pub use beat::Presence;
+pub use beat::{Presence, stand_in};
 pub use registry::{FrontState, QueueState, Registry};
 pub use waiting::Waiting;
 

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
+use serde_json::json;
 use tempest_protocol::Keys;
 
 use super::super::wire::Command;
@@ -26,6 +27,12 @@ pub struct Presence {
     pub id: String,
     /// Its record, a JSON object; the same at every beat, by which it is known again.
     pub record: String,
+}
+
+/// The record of a worker of which nothing else is known yet: whoever claims for it has to be first to write one. It is
+/// nobody's own.
+pub fn stand_in(id: &str, queue: &str) -> String {
+    json!({"id": id, "queue": queue}).to_string()
 }
 
 impl Control {
@@ -54,9 +61,13 @@ impl Control {
 /// The record, where the worker wrote it itself.
 fn own_record(worker: &Presence, found: BytesFrame) -> Option<Bytes> {
     match found {
-        BytesFrame::BulkString(text) if *text != *worker.record.as_bytes() => Some(text),
+        BytesFrame::BulkString(text) if *text != *worker.record.as_bytes() && !is_stand_in(worker, &text) => Some(text),
         _ => None,
     }
+}
+
+fn is_stand_in(worker: &Presence, found: &[u8]) -> bool {
+    found == stand_in(&worker.id, &worker.queue).as_bytes()
 }
 
 fn record_key(keys: &Keys, worker: &Presence) -> String {
@@ -71,6 +82,9 @@ fn registration(keys: &Keys, worker: &Presence, found: &BytesFrame, now: u64) ->
         BytesFrame::BulkString(text) if **text == *worker.record.as_bytes() => {
             Command::new(&[b"PEXPIRE", key.as_bytes(), RECORD_MS])
         }
+        BytesFrame::BulkString(text) if is_stand_in(worker, text) => {
+            Command::new(&[b"SET", key.as_bytes(), worker.record.as_bytes(), b"PX", RECORD_MS])
+        }
         _ => return Vec::new(),
     };
     let set = keys.workers(&worker.queue);
@@ -81,4 +95,39 @@ fn registration(keys: &Keys, worker: &Presence, found: &BytesFrame, now: u64) ->
         Command::new(&[b"ZREMRANGEBYSCORE", set.as_bytes(), b"-inf", stale.as_bytes()]),
         Command::new(&[b"PEXPIRE", set.as_bytes(), SET_MS]),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker() -> Presence {
+        Presence { queue: "web".into(), id: "w-1".into(), record: r#"{"id":"w-1","pid":7}"#.into() }
+    }
+
+    fn text(text: &str) -> BytesFrame {
+        BytesFrame::BulkString(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    #[test]
+    fn a_record_is_the_workers_own_where_nobody_else_wrote_it() {
+        let worker = worker();
+        let own = |found: &str| own_record(&worker, text(found)).is_some();
+        assert!(own(r#"{"id":"w-1","done":3}"#) && own("nonsense"));
+        assert!(!own(&worker.record) && !own(&stand_in("w-1", "web")));
+        assert!(own_record(&worker, BytesFrame::Null).is_none());
+    }
+
+    #[test]
+    fn what_stood_in_is_replaced_and_the_workers_own_is_left_alone() {
+        let (keys, worker) = (Keys::new("tempest"), worker());
+        let first = |found: BytesFrame| {
+            let commands = registration(&keys, &worker, &found, 0);
+            commands.first().map(|command| String::from_utf8_lossy(&command.0).into_owned())
+        };
+        assert!(first(text(&stand_in("w-1", "web"))).is_some_and(|set| set.contains("SET") && !set.contains("NX")));
+        assert!(first(BytesFrame::Null).is_some_and(|set| set.contains("NX")));
+        assert!(first(text(&worker.record)).is_some_and(|beat| beat.contains("PEXPIRE")));
+        assert!(first(text("own")).is_none());
+    }
 }

@@ -8,13 +8,13 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::json;
 use tempest_protocol::{QueueKeys, QueueName};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::super::Jobs;
 use super::pop::Names;
 use crate::broker::claims::{Claimer, CrashLimits, Shas};
+use crate::broker::control::stand_in;
 use crate::config::RedisUrl;
 
 /// What the one who registers and reaps is asked for.
@@ -97,7 +97,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(id: &str, queue: &QueueName, keys: QueueKeys, shared: &Shared) -> Rc<Self> {
-        let record = json!({"id": id, "queue": queue.as_str()}).to_string();
+        let record = stand_in(id, queue.as_str());
         let claim_keys = [
             keys.claimers(),
             keys.claimed(id),
