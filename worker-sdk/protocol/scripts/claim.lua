@@ -49,7 +49,6 @@ if dropping or counting then
     ids[at] = id
   end
   local deadlines = dropping and redis.call('ZMSCORE', KEYS[7], unpack(ids)) or {}
-  local counts = counting and redis.call('HMGET', KEYS[8], unpack(ids)) or {}
   local all = jobs
   jobs = {}
   for at, job in ipairs(all) do
@@ -57,7 +56,7 @@ if dropping or counting then
       redis.call('ZREM', KEYS[7], ids[at])
     else
       jobs[#jobs + 1] = job
-      if counting then crashes[#jobs] = tonumber(counts[at] or 0) end
+      if counting then crashes[#jobs] = tonumber(redis.call('HGET', KEYS[8], ids[at]) or 0) end
     end
   end
   if #jobs < taken then redis.call('HINCRBY', KEYS[9], 'withdrawn', text('%d', taken - #jobs)) end
