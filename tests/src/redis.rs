@@ -123,6 +123,11 @@ impl Redis {
         self.client.get_or_insert_with(|| Resp::connect(port).expect("the server accepts connections"))
     }
 
+    /// Makes the shared connection anew when it is used next: it may have been ended.
+    pub fn renew_client(&mut self) {
+        self.client = None;
+    }
+
     /// One command on the shared connection.
     #[track_caller]
     pub fn cmd<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Value {

@@ -31,6 +31,7 @@ struct Look<'a> {
 
 /// True when no job is on its way any more; a claim's `started` is no job.
 pub(crate) fn drained(redis: &mut Redis) -> bool {
+    redis.renew_client();
     let client = redis.client();
     let lists = ["tempest:web", "{tempest:web}:high", "{tempest:web}:low", "{tempest:web}:lost"];
     let empty = lists.iter().all(|key| client.cmd(&["LLEN", key]).int() == 0);
@@ -53,6 +54,7 @@ fn keys(redis: &mut Resp) -> Vec<String> {
 
 /// Looks at every key.
 pub(crate) fn check_state(redis: &mut Redis) -> State {
+    redis.renew_client();
     let mut look = Look::new(redis.client());
     for key in keys(look.redis) {
         look.key(&key);
