@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tempest_chaos::ledger::{self, Persistence};
+use tempest_chaos::clock::SECOND;
+use tempest_chaos::ledger::{self, Event, Line, Persistence};
 use tempest_tests::{
     Front, Process, Redis, Signal, alive, kill, processes_of, python_with_sdk, repository, scratch, tempest_binary,
 };
@@ -228,14 +229,14 @@ impl Stage {
     pub(crate) fn victims(&self) -> Vec<Victim> {
         let ours: Vec<u32> = processes_of(&self.mark).into_iter().map(|(pid, _)| pid).collect();
         let ledgers = ledger::files(&self.ledger());
-        let named = ledgers.iter().filter_map(|path| path.file_stem()?.to_str()?.strip_prefix("worker-"));
-        named
-            .filter_map(|name| {
-                let (class, pid) = name.rsplit_once('-')?;
-                let pid = pid.parse().ok().filter(|pid| ours.contains(pid) && alive(*pid))?;
-                Some(Victim { pid, class: class.to_owned() })
-            })
-            .collect()
+        let of = |path: &PathBuf| {
+            let (class, pid) = path.file_stem()?.to_str()?.strip_prefix("worker-")?.rsplit_once('-')?;
+            let pid = pid.parse().ok().filter(|pid| ours.contains(pid) && alive(*pid))?;
+            // Within half an hour the ids of dead workers come round again: it may be a front by now.
+            let up = last_up(path)?;
+            (started(pid)? <= up).then(|| Victim { pid, class: class.to_owned() })
+        };
+        ledgers.iter().filter_map(of).collect()
     }
 
     /// Supervisors that run.
@@ -286,5 +287,41 @@ impl Stage {
             }
         }
         stuck
+    }
+}
+
+/// When a process was started, in ns of the clock of the ledgers; Linux counts hundredths of a second since the start of
+/// the machine.
+fn started(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // proc(5): the 22nd field; the second, in parentheses, may hold anything.
+    let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    Some(ticks * SECOND / 100)
+}
+
+/// When the last process that writes this ledger said that it was there.
+fn last_up(path: &Path) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let up = |line: &str| match serde_json::from_str(line) {
+        Ok(Line { t, event: Event::Up { .. } }) => Some(t),
+        _ => None,
+    };
+    text.lines().filter(|line| line.contains("\"up\"")).filter_map(up).next_back()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_who_wrote_the_ledger_only_if_it_began_before() {
+        let own = started(std::process::id()).expect("this process has begun");
+        let now = tempest_chaos::clock::now();
+        assert!(own <= now && now - own < 3_600 * SECOND, "{own} {now}");
+        let folder = tempest_tests::Folder::new();
+        let path = folder.join("worker-rust-7.jsonl");
+        fs::write(&path, "{\"t\":5,\"e\":\"up\",\"pid\":7,\"class\":\"rust\"}\n{\"t\":9,\"e\":\"calm\"}\n")
+            .expect("a file");
+        assert_eq!(last_up(&path), Some(5));
     }
 }

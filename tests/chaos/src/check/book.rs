@@ -145,7 +145,7 @@ impl Book {
                 let of_it = |worker: &&mut Worker| worker.class == theirs && worker.killed.is_none();
                 self.workers.values_mut().filter(of_it).for_each(|worker| worker.killed = Some(t));
             }
-            Event::Kill { pid, .. } => self.workers.entry(pid).or_default().killed = Some(t),
+            Event::Kill { pid, .. } => _ = self.workers.entry(pid).or_default().killed.get_or_insert(t),
             Event::Stop { pid, .. } => self.workers.entry(pid).or_default().stops.push((t, u64::MAX)),
             Event::Cont { pid } => close(&mut self.workers.entry(pid).or_default().stops, t),
             Event::FrontDown { front } => self.fronts_down.push((front, t, u64::MAX)),
