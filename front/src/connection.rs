@@ -168,7 +168,7 @@ async fn drive(context: &Rc<Context>, peer: &Rc<Peer>, socket: TcpStream) -> End
             tracing::debug!(peer = %peer.address, "connection ended: {error}");
             // hyper answers what it cannot parse, but not the preface of HTTP/2.
             let unsaid = error.is_parse() && !peer.spoke.get();
-            End::Close(socket, if unsaid { not_http_1() } else { Vec::new() })
+            End::Close(socket, if unsaid { not_http_1() } else { broken_off(peer) })
         }
         // What hyper has read or has not written yet would be lost if it began anew on this socket.
         Outcome::Expired if peer.is_idle() && parts.read_buf.is_empty() => End::Idle(socket),
@@ -198,8 +198,16 @@ enum Outcome {
 fn expired(peer: &Peer) -> Vec<u8> {
     match peer.activity.get().0 {
         Activity::Head => early_response(StatusCode::REQUEST_TIMEOUT, "the request's head did not come in time", None),
-        Activity::Idle | Activity::Busy => Vec::new(),
+        Activity::Idle | Activity::Busy => broken_off(peer),
     }
+}
+
+/// An answer that broke off before any of it had left is said to have done so. In the middle of one nothing fits.
+fn broken_off(peer: &Peer) -> Vec<u8> {
+    if peer.owes.get() && peer.blocked.get().is_none() {
+        return early_response(StatusCode::BAD_GATEWAY, "the answer broke off before it began", None);
+    }
+    Vec::new()
 }
 
 fn listen(peer: &Peer, cx: &TaskContext<'_>) {
@@ -245,6 +253,7 @@ impl Watched {
         }
         self.peer.blocked.set(None);
         self.peer.spoke.set(true);
+        self.peer.owes.set(false);
         if self.peer.activity.get().0 == Activity::Idle {
             self.peer.turn_to(Activity::Idle);
         }

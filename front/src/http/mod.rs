@@ -79,6 +79,8 @@ pub struct Peer {
     pub blocked: Cell<Option<Instant>>,
     /// Something was sent since the last head began.
     pub spoke: Cell<bool>,
+    /// A request has been taken, and nothing has been sent since.
+    pub owes: Cell<bool>,
     /// True once a request has been answered: the next one may take its time.
     pub answered: Cell<bool>,
     /// The stream that this connection becomes.
@@ -111,6 +113,7 @@ impl Peer {
             activity: Cell::new((Activity::Idle, Instant::now())),
             blocked: Cell::new(None),
             spoke: Cell::new(false),
+            owes: Cell::new(false),
             answered: Cell::new(false),
             detach: RefCell::new(None),
             expired: Cell::new(false),
@@ -121,11 +124,14 @@ impl Peer {
     /// Changes what the connection is doing.
     pub fn turn_to(&self, activity: Activity) {
         self.activity.set((activity, Instant::now()));
+        if activity == Activity::Busy {
+            self.owes.set(true);
+        }
     }
 
     /// True while nothing is asked and everything said has left.
     pub fn is_idle(&self) -> bool {
-        self.activity.get().0 == Activity::Idle && self.blocked.get().is_none()
+        self.activity.get().0 == Activity::Idle && self.blocked.get().is_none() && !self.owes.get()
     }
 
     /// Ends the connection, whatever it is doing.

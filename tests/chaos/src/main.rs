@@ -43,6 +43,9 @@ struct Arguments {
     /// Where the report goes.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Reads the ledgers of a former run again: the folder that its last line named.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["minutes", "mutants", "list"])]
+    check: Option<PathBuf>,
     /// Lists phases, rules and mutants.
     #[arg(long)]
     list: bool,
@@ -66,7 +69,7 @@ fn main() -> ExitCode {
             true
         }),
         (_, true) => mutants::run(arguments.mutant.as_deref(), arguments.seed),
-        _ => play(&arguments),
+        _ => arguments.check.as_deref().map_or_else(|| play(&arguments), run::check_again),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -105,6 +105,20 @@ pub(crate) fn run(plan: &Plan) -> Result<bool, String> {
     finish(&report, plan, &dir, &lines)
 }
 
+/// Holds what a former run has written down to the rules once more. What only its processes could show is not seen.
+pub(crate) fn check_again(folder: &std::path::Path) -> Result<bool, String> {
+    let lines = ledger::read(&folder.join("ledger"))?;
+    if lines.is_empty() {
+        return Err(format!("{}: no ledgers of a run", folder.display()));
+    }
+    let (findings, ..) = check::check(&Book::new(&lines), None);
+    for Finding { rule, what, id } in &findings {
+        say(&format!("{rule} {id} {what}\n"));
+    }
+    say(&format!("{} findings in {} lines\n", findings.len(), lines.len()));
+    Ok(findings.is_empty())
+}
+
 fn finish(report: &Report, plan: &Plan, dir: &std::path::Path, lines: &[Line]) -> Result<bool, String> {
     let text = report.text(lines);
     say(&text);

@@ -136,6 +136,25 @@ fn a_key_or_the_route_gives_the_right_to_try_a_post_again() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_before_any_of_it_has_left_is_a_502() {
+    let mut world = World::start();
+    for n in 0..20 {
+        let mut http = world.http();
+        http.request("GET", "/", &[], b"");
+        let job = world.take();
+        let begun = job.answer(json!({"status": 200, "n": 0, "more": true}), b"begun");
+        let died =
+            json!({"id": job.id(), "kind": "died", "attempt": 1, "started": true, "certain": true, "worker": "w"});
+        // Both come in one turn of the front.
+        world.redis.cmd(&[b"RPUSH".as_ref(), job.reply_to().as_bytes(), &begun, died.to_string().as_bytes()]);
+        // What has left is cut, as always; the client is told in any case.
+        let head = http.read_head().unwrap_or_else(|error| panic!("nothing was said, try {n}: {error}"));
+        assert!(matches!(head.status, 200 | 502), "{head:?}");
+    }
+    world.finish();
+}
+
+#[test]
 fn attempts_come_to_an_end() {
     let world = World::builder().set("limits.attempts = 2").start();
     let mut http = world.http();
