@@ -168,7 +168,13 @@ async fn drive(context: &Rc<Context>, peer: &Rc<Peer>, socket: TcpStream) -> End
             tracing::debug!(peer = %peer.address, "connection ended: {error}");
             // hyper answers what it cannot parse, but not the preface of HTTP/2.
             let unsaid = error.is_parse() && !peer.spoke.get();
-            End::Close(socket, if unsaid { not_http_1() } else { broken_off(peer) })
+            // A body that fails is ours; all else means that the client has left.
+            let last_words = match (unsaid, error.is_user()) {
+                (true, _) => not_http_1(),
+                (_, true) => broken_off(peer),
+                _ => Vec::new(),
+            };
+            End::Close(socket, last_words)
         }
         // What hyper has read or has not written yet would be lost if it began anew on this socket.
         Outcome::Expired if peer.is_idle() && parts.read_buf.is_empty() => End::Idle(socket),
