@@ -25,6 +25,9 @@ const CONTENDER: &str = "tempest";
 /// What accepts new figures.
 const ACCEPT: &str = "./dev bench accept";
 
+/// Measurements before a build is said to execute more than it may.
+const MEASURED_AT_MOST: usize = 4;
+
 /// What is written above the figures.
 const HEADER: &str = "\
 # What the front executes for one request in the table `instructions` of the benchmark: instructions in user space
@@ -76,12 +79,34 @@ struct Accepted {
     cases: BTreeMap<String, BTreeMap<String, f64>>,
 }
 
+impl Accepted {
+    /// Takes over what is less in another measurement of the same build.
+    fn keep_least(&mut self, other: &Self) {
+        for (case, figures) in &mut self.cases {
+            for (key, figure) in figures {
+                let again = other.cases.get(case).and_then(|figures| figures.get(key));
+                *figure = again.map_or(*figure, |again| figure.min(*again));
+            }
+        }
+    }
+}
+
 /// Measures and compares; an error says what is to be done.
 pub(crate) fn check() -> Result<(), String> {
     let path = file();
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}; {ACCEPT} writes it", path.display()))?;
     let accepted: Accepted = toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
-    let faults = judge(&measure()?, &accepted);
+    let mut measured = measure()?;
+    let mut faults = judge(&measured, &accepted);
+    // A fault of the code is there every time; that of a busy machine is only ever too much.
+    for _ in 1..MEASURED_AT_MOST {
+        if faults.is_empty() {
+            break;
+        }
+        progress(&format!("once more, since it may be the machine: {}", faults.lines().next().unwrap_or_default()));
+        measured.keep_least(&measure()?);
+        faults = judge(&measured, &accepted);
+    }
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
@@ -194,6 +219,13 @@ mod tests {
     fn figures(awake: f64, allocations: f64) -> Accepted {
         let figures = BTreeMap::from([("awake".into(), awake), ("allocations".into(), allocations)]);
         Accepted { with: "a compiler".into(), cases: BTreeMap::from([("hello, 1 client".into(), figures)]) }
+    }
+
+    #[test]
+    fn the_least_of_several_measurements_counts() {
+        let mut measured = figures(110.0, 20.0);
+        measured.keep_least(&figures(100.0, 21.0));
+        assert_eq!(measured.cases, figures(100.0, 20.0).cases);
     }
 
     #[test]
