@@ -252,13 +252,15 @@ fn a_worker_that_is_killed_is_another_one_when_it_is_back() {
     assert!(up.wait().success());
 }
 
-/// The one worker that `tempest status` knows of, once it is exactly one.
+/// The one worker that `tempest status` knows of, once it is exactly one and its own record has replaced the one that stood
+/// in for it.
 fn registered(folder: &Path) -> Value {
     let workers = |text: &str| {
         let picture: Value = serde_json::from_str(text).expect("JSON");
         picture["queues"][0]["workers"].as_array().cloned().unwrap_or_default()
     };
-    let text = await_status(folder, &["--json"], |text| workers(text).len() == 1);
+    let known = |text: &str| matches!(&workers(text)[..], [only] if only["pid"].is_i64());
+    let text = await_status(folder, &["--json"], known);
     workers(&text).remove(0)
 }
 
