@@ -25,3 +25,5 @@ pub const PUSH: &str = include_str!("../scripts/push.lua");
 pub const WITHDRAW: &str = include_str!("../scripts/withdraw.lua");
 /// Looks at a queue.
 pub const LOOK: &str = include_str!("../scripts/look.lua");
+/// Publishes on a channel with history.
+pub const PUBLISH: &str = include_str!("../scripts/publish.lua");
