@@ -16,4 +16,5 @@ mod sdk_workers;
 mod sse;
 mod supervised;
 mod tidy;
+mod units;
 mod up;

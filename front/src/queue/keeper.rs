@@ -109,16 +109,17 @@ impl Keeper {
         let asked: Vec<_> = strings(names.ok())
             .iter()
             .map(|worker| {
-                let (claimed, landing) = (keys.claimed(worker), keys.landing(worker));
+                let (claimed, landing, batch) = (keys.claimed(worker), keys.landing(worker), keys.batch(worker));
                 // One of the fields may be the mark of what has been started; it stays when all is done.
                 let marked = self.call(&[b"HEXISTS", claimed.as_bytes(), b"started"]);
-                [self.call(&[b"HLEN", claimed.as_bytes()]), marked, self.call(&[b"LLEN", landing.as_bytes()])]
+                let moved = self.call(&[b"EXISTS", landing.as_bytes(), batch.as_bytes()]);
+                [self.call(&[b"HLEN", claimed.as_bytes()]), marked, moved]
             })
             .collect();
         let mut any = false;
-        for [fields, marked, landed] in asked {
-            let (fields, marked, landed) = (number(fields.await), number(marked.await), number(landed.await));
-            any |= fields > marked || landed > 0;
+        for [fields, marked, moved] in asked {
+            let (fields, marked, moved) = (number(fields.await), number(marked.await), number(moved.await));
+            any |= fields > marked || moved > 0;
         }
         any
     }

@@ -9,7 +9,10 @@ import os
 import redis
 
 queue = os.environ["TEMPEST_QUEUE"]
-db = redis.from_url(os.environ["REDIS_URL"], socket_timeout=10, socket_keepalive=True)
+url = os.environ["REDIS_URL"]
+# A unix socket has no keepalive, and the client refuses to be asked for it.
+keepalive = {} if url.startswith("unix:") else {"socket_keepalive": True}
+db = redis.from_url(url, socket_timeout=10, **keepalive)
 while True:
     taken = db.blpop([queue], timeout=5)
     if taken:

@@ -194,4 +194,14 @@ mod tests {
         assert!(!mutants.is_empty());
         assert!(mutants.iter().all(|mutant| mutant.sentence.ends_with('.') && !mutant.run.is_empty()), "{mutants:?}");
     }
+
+    /// One that does not would be noticed only when somebody tries them all, which takes long.
+    #[test]
+    fn every_mutant_fits_the_code_as_it_is() {
+        for mutant in mutants().expect("all are readable") {
+            let mut fits = Command::new("git");
+            fits.args(["apply", "--check"]).arg(&mutant.patch).current_dir(repository());
+            done(&mut fits, &format!("{} does not fit; make it anew", mutant.name)).expect("a patch for this code");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! They run on every server that the contract names: `./dev test` runs them with each (`TEMPEST_TEST_REDIS`). The texts
 //! are read from their files, since the harness shares no code with what it tests.
 
+mod batches;
 mod claims;
 mod death;
 mod keepers;
@@ -18,8 +19,19 @@ use tempest_tests::{Folder, Redis, Value, repository};
 const CLAIM: [&str; 9] =
     ["claimers", "claimed:w", "landing:w", "normal", "high", "low", "withdrawn", "attempts", "stats"];
 /// Keys of `reap.lua`.
-const REAP: [&str; 10] =
-    ["claimers", "claimed:w", "landing:w", "worker:w", "workers", "normal", "lost", "attempts", "dead", "stats"];
+const REAP: [&str; 11] = [
+    "claimers",
+    "claimed:w",
+    "landing:w",
+    "worker:w",
+    "workers",
+    "normal",
+    "lost",
+    "attempts",
+    "dead",
+    "stats",
+    "batch:w",
+];
 
 /// The keys of the queue `web` in a server of the test's own.
 struct Queue {

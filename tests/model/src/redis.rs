@@ -1,4 +1,5 @@
-//! What lies in Redis: the keys of one queue, and the scripts, each one step. No worker's or front's own knowledge.
+//! What lies in Redis: the keys of one queue, and the scripts, each one step. No worker's or front's own knowledge. A whole
+//! list that became a batch is claims like any others here: where they lie makes no difference to who may have them.
 
 use crate::{FRONTS, REQUESTS, WORKERS};
 

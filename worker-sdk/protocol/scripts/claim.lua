@@ -1,8 +1,9 @@
 -- Moves jobs from the lists of a queue into the claims of one worker.
--- KEYS 1 claimers, 2 claims, 3 landing, 4 normal, 5 high, 6 low, 7 withdrawn, 8 crashes, 9 stats
+-- KEYS 1 claimers, 2 claims, 3 landing, 4 normal, 5 high, 6 low, 7 withdrawn, 8 crashes, 9 stats, 10 (optional) batch
 -- ARGV 1 worker, 2 number of the first claim, 3 how many to take from the lists, 4 how many count as started at once
 -- Gives {landed: 1 if the job in landing has become the first claim, more: 1 if the lists hold more,
 --        crashes: {} or a number a claim, job taken from the lists, …}
+-- or {landed, more, how many}: all of them, the one that landed too, are the batch, behind its head `first started open`.
 -- What runs for every claim is few calls: each costs Redis more than all the rest, and a number handed to one as much again.
 if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then
   while redis.call('LMOVE', KEYS[3], KEYS[4], 'RIGHT', 'LEFT') do end
@@ -14,6 +15,28 @@ local text = string.format
 local dropping, others = redis.call('ZSCORE', KEYS[7], ''), redis.call('EXISTS', KEYS[5], KEYS[6], KEYS[8]) > 0
 local counting = others and redis.call('EXISTS', KEYS[8]) == 1
 local classes = others and (not counting or redis.call('EXISTS', KEYS[5], KEYS[6]) > 0)
+
+-- No job passes through here: the list itself, or a copy of its head, becomes the batch. A copy costs by what is copied.
+if KEYS[10] and wanted >= 4 and not dropping and not others then
+  local depth, moved = redis.call('LLEN', KEYS[4]), 0
+  if depth >= 4 and depth <= wanted then
+    moved = redis.pcall('RENAMENX', KEYS[4], KEYS[10])
+  elseif depth > wanted and depth <= 8 * wanted then
+    local bytes = redis.pcall('MEMORY', 'USAGE', KEYS[4])
+    moved = type(bytes) == 'number' and bytes <= 262144 and redis.pcall('COPY', KEYS[4], KEYS[10])
+    if moved == 1 then
+      redis.call('LTRIM', KEYS[10], '0', text('%d', wanted - 1))
+      redis.call('LTRIM', KEYS[4], ARGV[3], '-1')
+    end
+  end
+  if moved == 1 then
+    local landed, count = 0, math.min(depth, wanted)
+    if redis.call('LMOVE', KEYS[3], KEYS[10], 'RIGHT', 'LEFT') then landed, count = 1, count + 1 end
+    redis.call('LPUSH', KEYS[10], text('%d %d %d', first, first + math.min(marks, count) - 1, count))
+    if redis.call('HINCRBY', KEYS[9], 'taken', text('%d', count)) == count then redis.call('PEXPIRE', KEYS[9], 86400000) end
+    return { landed, depth > wanted and 1 or 0, count }
+  end
+end
 local jobs = wanted > 0 and not classes and redis.call('LPOP', KEYS[4], ARGV[3]) or {}
 local landing = redis.call('LPOP', KEYS[3])
 if landing then table.insert(jobs, 1, landing) end

@@ -1,6 +1,7 @@
 -- Takes everything from a dead worker: jobs that a front waits for are put on the list of lost ones for their fronts,
 -- the others go back to the head of the queue, or to the dead letters when they have crashed too many workers.
--- KEYS 1 claimers, 2 claims, 3 landing, 4 record, 5 workers, 6 normal, 7 lost, 8 crashes, 9 dead, 10 stats
+-- KEYS 1 claimers, 2 claims, 3 landing, 4 record, 5 workers, 6 normal, 7 lost, 8 crashes, 9 dead, 10 stats,
+--      11 batch
 -- ARGV 1 worker, 2 the registration that was seen, or nothing: whatever it is, 3 certain: 1 or 0,
 --      4 crashes after which a job is dead, 5 dead letters kept, 6 time to live of the crash counts in ms
 -- Gives {handed to fronts, back in the queue, dead}, or {-1}: it has registered anew or beaten, and lives.
@@ -14,6 +15,14 @@ local entries = redis.call('HGETALL', KEYS[2])
 for at = 1, #entries, 2 do
   local number = tonumber(entries[at])
   if number then claims[#claims + 1] = { number, entries[at + 1] } else started = tonumber(entries[at + 1]) end
+end
+local held = redis.call('LRANGE', KEYS[11], 0, -1)
+if held[1] then
+  local first, marked = string.match(held[1], '^(%d+) (%d+)')
+  started = math.max(started, tonumber(marked))
+  for at = 2, #held do
+    if held[at] ~= '' then claims[#claims + 1] = { first + at - 2, held[at] } end
+  end
 end
 for _, job in ipairs(redis.call('LRANGE', KEYS[3], 0, -1)) do claims[#claims + 1] = { math.huge, job } end
 table.sort(claims, function(a, b) return a[1] > b[1] end)
@@ -48,7 +57,7 @@ for _, claim in ipairs(claims) do
   end
 end
 if dead > 0 then redis.call('LTRIM', KEYS[9], -tonumber(ARGV[5]), -1) end
-redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
+redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[11])
 redis.call('HDEL', KEYS[1], ARGV[1])
 redis.call('ZREM', KEYS[5], ARGV[1])
 for name, count in pairs({ reaped = registration and 1 or 0, handed = handed, requeued = back, dead = dead }) do

@@ -168,6 +168,11 @@ impl QueueKeys {
         self.derived(&format!("landing:{worker}"))
     }
 
+    /// `{tempest:web}:batch:<worker>`: list, claims that were made by taking a whole list, behind what is known of them.
+    pub fn batch(&self, worker: &str) -> String {
+        self.derived(&format!("batch:{worker}"))
+    }
+
     /// `{tempest:web}:workers`: sorted set of worker ids by their last beat in ms.
     pub fn workers(&self) -> String {
         self.derived("workers")
@@ -209,7 +214,7 @@ impl QueueKeys {
     }
 
     /// The keys of `reap.lua` for a worker, in its order.
-    pub fn of_reap(&self, worker: &str) -> [String; 10] {
+    pub fn of_reap(&self, worker: &str) -> [String; 11] {
         [
             self.claimers(),
             self.claimed(worker),
@@ -221,6 +226,7 @@ impl QueueKeys {
             self.attempts(),
             self.dead(),
             self.stats(),
+            self.batch(worker),
         ]
     }
 

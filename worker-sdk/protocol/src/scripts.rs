@@ -13,6 +13,8 @@ pub const RECOVER: &str = include_str!("../scripts/recover.lua");
 pub const MARK: &str = include_str!("../scripts/mark.lua");
 /// Gives claims back that were not started.
 pub const GIVE_BACK: &str = include_str!("../scripts/give_back.lua");
+/// Acknowledges jobs of a batch that do not end together.
+pub const ACKNOWLEDGE: &str = include_str!("../scripts/acknowledge.lua");
 /// Takes everything from a dead worker.
 pub const REAP: &str = include_str!("../scripts/reap.lua");
 /// Takes or renews the lease of a queue's keeper.

@@ -24,7 +24,7 @@ def script(name: str) -> str:
 def reap(client: redis.Redis, worker: str, registration: str = "", certain: bool = True) -> List[int]:
     """[handed to fronts, back in the queue, dead], or [-1]: it lives."""
     keys = [CLAIMERS, f"{TAG}claimed:{worker}", f"{TAG}landing:{worker}", f"{TAG}worker:{worker}", f"{TAG}workers"]
-    keys += [QUEUE, f"{TAG}lost", f"{TAG}attempts", f"{TAG}dead", f"{TAG}stats"]
+    keys += [QUEUE, f"{TAG}lost", f"{TAG}attempts", f"{TAG}dead", f"{TAG}stats", f"{TAG}batch:{worker}"]
     arguments = [worker, registration, int(certain), 3, 100, 60_000]
     found: List[int] = client.eval(script("reap"), len(keys), *keys, *arguments)  # type: ignore[assignment]
     return found

@@ -12,6 +12,7 @@ use tempest_protocol::JobText;
 use crate::answer_lists::AnswerList;
 use crate::connection::{Pipeline, Reply};
 use crate::membership::WorkerKeys;
+use crate::scripts::{Loaded, Script};
 
 /// Messages of one stream that may be unacknowledged at a time; with the cut at 64 KiB that is 256 KiB.
 const STREAM_WINDOW: usize = 4;
@@ -39,6 +40,8 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug)]
 pub(crate) struct Acknowledgement {
     pub(crate) claim: u64,
+    /// Number of the first claim of its batch; 0: it lies among the claims by itself.
+    pub(crate) batch: u64,
     /// Id of a background job that had crashed workers before: its count goes, too, as soon as Redis has said that the
     /// claim was still this worker's.
     pub(crate) crashed: Option<JobText>,
@@ -107,47 +110,99 @@ pub(crate) struct Written {
     /// One reply each.
     pub(crate) pushes: Vec<Vec<Answer>>,
     /// One reply each, behind those.
-    pub(crate) acknowledged: Vec<Vec<Acknowledgement>>,
+    pub(crate) acknowledged: Vec<Acknowledged>,
+}
+
+/// What one command acknowledges.
+#[derive(Debug, Default)]
+pub(crate) struct Acknowledged {
+    done: Vec<Acknowledgement>,
+    /// It removes them together, or none of them; else it says how many were there.
+    whole: bool,
+}
+
+/// Where claims are acknowledged.
+pub(crate) struct Claims<'a> {
+    pub(crate) keys: &'a WorkerKeys,
+    pub(crate) loaded: &'a Loaded,
+    /// First number and size of the batch that this connection has claimed last. Only there is it certain that what removes
+    /// it meets no later one.
+    pub(crate) batch: Option<(u64, usize)>,
 }
 
 /// Appends answers to `out`, and behind them what they acknowledge, where the worker makes claims.
-pub(crate) fn write_all(out: &mut Pipeline, mut answers: Vec<Answer>, keys: Option<&WorkerKeys>) -> Written {
+pub(crate) fn write_all(out: &mut Pipeline, mut answers: Vec<Answer>, claims: Option<&Claims<'_>>) -> Written {
     let acknowledged: Vec<_> = answers.iter_mut().filter_map(|answer| answer.acknowledges.take()).collect();
     if !acknowledged.is_empty() {
         answers.retain(|answer| !answer.is_none());
     }
     let pushes = push_all(out, answers);
-    let Some(keys) = keys else { return Written { pushes, acknowledged: Vec::new() } };
+    let Some(claims) = claims else { return Written { pushes, acknowledged: Vec::new() } };
+    Written { pushes, acknowledged: acknowledge_all(out, acknowledged, claims) }
+}
+
+fn acknowledge_all(out: &mut Pipeline, done: Vec<Acknowledgement>, claims: &Claims<'_>) -> Vec<Acknowledged> {
+    let (mut of_batches, single): (Vec<_>, Vec<_>) = done.into_iter().partition(|done| done.batch > 0);
+    let mut written = acknowledge_single(out, single, claims.keys);
+    while let Some(first) = of_batches.pop() {
+        let batch = first.batch;
+        let mut done = vec![first];
+        if done[0].crashed.is_none() {
+            let with_it = |other: &Acknowledgement| other.batch == batch && other.crashed.is_none();
+            let (same, others) = of_batches.into_iter().partition::<Vec<_>, _>(with_it);
+            done.extend(same);
+            of_batches = others;
+        }
+        let whole = claims.batch == Some((batch, done.len())) && done.iter().all(|done| !done.again);
+        if whole {
+            out.command(&[b"DEL", claims.keys.batch.as_bytes()]);
+        } else {
+            let numbers: Vec<String> = std::iter::once(batch)
+                .chain(done.iter().map(|done| done.claim))
+                .map(|number| number.to_string())
+                .collect();
+            let numbers: Vec<&[u8]> = numbers.iter().map(String::as_bytes).collect();
+            claims.loaded.call(out, Script::Acknowledge, &[&claims.keys.batch], &numbers);
+        }
+        written.push(Acknowledged { done, whole });
+    }
+    written
+}
+
+fn acknowledge_single(out: &mut Pipeline, done: Vec<Acknowledgement>, keys: &WorkerKeys) -> Vec<Acknowledged> {
     // Of one that has crashed workers before it matters whether the claim was there, so it gets a reply of its own.
-    let (crashed, plain): (Vec<_>, Vec<_>) = acknowledged.into_iter().partition(|done| done.crashed.is_some());
+    let (crashed, plain): (Vec<_>, Vec<_>) = done.into_iter().partition(|done| done.crashed.is_some());
     let groups =
         std::iter::once(plain).filter(|plain| !plain.is_empty()).chain(crashed.into_iter().map(|one| vec![one]));
-    let acknowledged: Vec<_> = groups.collect();
-    for group in &acknowledged {
+    let groups: Vec<_> = groups.collect();
+    for group in &groups {
         out.begin(group.len() + 2);
         out.part(b"HDEL");
         out.part(keys.claimed.as_bytes());
         group.iter().for_each(|done| out.part(done.claim.to_string().as_bytes()));
     }
-    Written { pushes, acknowledged }
+    groups.into_iter().map(|done| Acknowledged { done, whole: false }).collect()
 }
 
 /// The id of the job that has crashed workers before and not this one, by the reply to its acknowledgement.
-pub(crate) fn survived(acknowledged: Vec<Acknowledgement>, reply: &Reply) -> Option<JobText> {
-    let [done] = <[_; 1]>::try_from(acknowledged).ok()?;
+pub(crate) fn survived(acknowledged: Acknowledged, reply: &Reply) -> Option<JobText> {
+    let [done] = <[_; 1]>::try_from(acknowledged.done).ok()?;
     done.crashed.filter(|_| *reply == Reply::Int(1))
 }
 
 /// Claims that were gone before they were acknowledged, by the reply to it: they had been taken away.
-pub(crate) fn lost(acknowledged: &[Acknowledgement], reply: &Reply) -> u64 {
+pub(crate) fn lost(acknowledged: &Acknowledged, reply: &Reply) -> u64 {
     let Reply::Int(removed) = reply else { return 0 };
-    let due = acknowledged.iter().filter(|done| !done.again).count();
-    (due as u64).saturating_sub(u64::try_from(*removed).unwrap_or(0))
+    let due = acknowledged.done.iter().filter(|done| !done.again).count() as u64;
+    match u64::try_from(*removed).unwrap_or(0) {
+        removed if acknowledged.whole && removed > 0 => 0,
+        removed => due.saturating_sub(removed),
+    }
 }
 
 /// The same once more, after a connection that took no reply along.
-pub(crate) fn again(acknowledged: Vec<Acknowledgement>) -> impl Iterator<Item = Answer> {
-    acknowledged.into_iter().map(|done| Answer::none(Acknowledgement { again: true, ..done }))
+pub(crate) fn again(acknowledged: Acknowledged) -> impl Iterator<Item = Answer> {
+    acknowledged.done.into_iter().map(|done| Answer::none(Acknowledgement { again: true, ..done }))
 }
 
 /// Appends answers to `out`, one `RPUSH` for neighbours of one list, and returns them by command: as many

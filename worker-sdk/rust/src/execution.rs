@@ -214,6 +214,8 @@ pub(crate) struct Caller {
     head_request: bool,
     /// Number of the claim; 0: the job was popped.
     claim: u64,
+    /// Number of the first claim of its batch, or 0.
+    batch: u64,
     crashes: Option<u32>,
     cancellation: Arc<Cancellation>,
 }
@@ -227,6 +229,7 @@ impl Caller {
             deadline: if job.deadline() > 0 { job.deadline() } else { soon(shared) },
             head_request: job.method() == "HEAD",
             claim: claimed.number,
+            batch: claimed.batch,
             crashes: claimed.crashes,
             cancellation: Arc::default(),
         }
@@ -239,7 +242,7 @@ impl Caller {
     fn acknowledgement(&self) -> Option<Acknowledgement> {
         let has_crashed = self.reply_to.is_none() && self.crashes != Some(0);
         let crashed = has_crashed.then(|| self.id.clone());
-        (self.claim > 0).then_some(Acknowledgement { claim: self.claim, crashed, again: false })
+        (self.claim > 0).then_some(Acknowledgement { claim: self.claim, batch: self.batch, crashed, again: false })
     }
 
     /// What is left to be said where there is no answer.

@@ -16,9 +16,11 @@ pub(crate) enum Script {
     Recover,
     Mark,
     GiveBack,
+    Acknowledge,
 }
 
-const TEXTS: [&str; 5] = [scripts::REGISTER, scripts::CLAIM, scripts::RECOVER, scripts::MARK, scripts::GIVE_BACK];
+const TEXTS: [&str; 6] =
+    [scripts::REGISTER, scripts::CLAIM, scripts::RECOVER, scripts::MARK, scripts::GIVE_BACK, scripts::ACKNOWLEDGE];
 
 /// Redis before this has no `BLMOVE`.
 const OLDEST_REDIS: (u32, u32) = (6, 2);

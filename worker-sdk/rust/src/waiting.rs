@@ -18,6 +18,8 @@ pub(crate) struct Claimed {
     pub(crate) message: Bytes,
     /// Number of the claim; 0: it was popped, nobody can have it back.
     pub(crate) number: u64,
+    /// Number of the first claim of its batch; 0: it lies among the claims by itself.
+    pub(crate) batch: u64,
     /// Workers that this job has crashed, where that is known.
     pub(crate) crashes: Option<u32>,
     /// It counts as started already.
@@ -149,7 +151,7 @@ mod tests {
     use super::*;
 
     fn claimed(number: u64) -> Claimed {
-        Claimed { message: Bytes::new(), number, crashes: Some(0), marked: false, since: Instant::now() }
+        Claimed { message: Bytes::new(), number, batch: 0, crashes: Some(0), marked: false, since: Instant::now() }
     }
 
     #[test]

@@ -35,15 +35,21 @@ pub(crate) fn drained(redis: &mut Redis) -> bool {
     let client = redis.client();
     let lists = ["tempest:web", "{tempest:web}:high", "{tempest:web}:low", "{tempest:web}:lost"];
     let empty = lists.iter().all(|key| client.cmd(&["LLEN", key]).int() == 0);
-    let claimed = |key: &String| key.starts_with("{tempest:web}:claimed:") || key.starts_with("{tempest:web}:landing:");
+    let kinds = ["claimed:", "landing:", "batch:"];
+    let claimed =
+        |key: &String| key.strip_prefix(QUEUE).is_some_and(|name| kinds.iter().any(|kind| name.starts_with(kind)));
     let keys: Vec<String> = keys(client).into_iter().filter(claimed).collect();
     empty && keys.iter().all(|key| held(client, key) == 0)
 }
 
-/// Jobs that a worker holds under a key of its claims or its landing.
+/// Jobs that a worker holds under a key of its claims, its landing or its batch.
 fn held(redis: &mut Resp, key: &str) -> usize {
     if key.contains("landing") {
         return redis.cmd(&["LRANGE", key, "0", "-1"]).list().len();
+    }
+    if key.contains("batch") {
+        // Behind its head; a job that is done has left an empty place.
+        return redis.cmd(&["LRANGE", key, "1", "-1"]).list().iter().filter(|job| !job.text().is_empty()).count();
     }
     redis.cmd(&["HKEYS", key]).list().iter().filter(|field| field.text() != "started").count()
 }
@@ -106,7 +112,7 @@ impl<'a> Look<'a> {
             return self.broken("I6", format!("{key} is left"));
         };
         match name {
-            "claimed" | "landing" => {
+            "claimed" | "landing" | "batch" => {
                 let held = held(self.redis, key);
                 if !self.workers.contains(worker) {
                     self.broken("I6", format!("{key} is left of a worker that is gone, {held} jobs in it"));

@@ -89,7 +89,9 @@ impl Claim for BaseClaim {
 
 fn popped(jobs: Vec<Bytes>) -> Vec<Claimed> {
     let since = Instant::now();
-    jobs.into_iter().map(|message| Claimed { message, number: 0, crashes: Some(0), marked: true, since }).collect()
+    jobs.into_iter()
+        .map(|message| Claimed { message, number: 0, batch: 0, crashes: Some(0), marked: true, since })
+        .collect()
 }
 
 /// A Redis before 7.0, or a user without the right to this command.
@@ -123,7 +125,7 @@ mod tests {
     }
 
     fn wanted(count: usize) -> Wanted {
-        Wanted { count, start_at_once: 0 }
+        Wanted { count, start_at_once: 0, alone: false }
     }
 
     fn messages(reply: Result<Vec<Claimed>, ClaimError>) -> Vec<Bytes> {

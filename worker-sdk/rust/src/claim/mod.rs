@@ -31,6 +31,8 @@ pub(crate) struct Wanted {
     pub(crate) count: usize,
     /// How many of them are going to start as soon as they are there.
     pub(crate) start_at_once: usize,
+    /// Nothing else is at work: all of them are likely to end together.
+    pub(crate) alone: bool,
 }
 
 /// Takes jobs over a connection; one request at a time.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Claim, ClaimError, Wanted};
+use crate::answer::Claims;
 use crate::connection::{Pipeline, Reply};
 use crate::membership::{Membership, WorkerKeys};
 use crate::scripts::{Loaded, Script, is_unable};
@@ -18,6 +19,8 @@ use crate::waiting::Claimed;
 
 /// Jobs in one claim, at most: a script can put no more than some thousand values into one command.
 pub(crate) const MOST_CLAIMS: usize = 1000;
+/// Fewer jobs than this are not worth a batch of their own.
+const LEAST_BATCH: usize = 4;
 /// Longest wait for a job: whatever strangers push to a list of another priority is found after it.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// A claim that was under way when its connection broke may still be made by Redis, afterwards; the numbers that it
@@ -48,12 +51,22 @@ pub(crate) struct ReliableClaim {
     marks: usize,
     /// A reply was lost with its connection.
     reply_lost: bool,
+    /// Whether the user of this connection may read lists, once that is known.
+    may_read_lists: Option<bool>,
+    /// Jobs that the last claim brought.
+    latest: usize,
+    /// First number and size of the batch that was claimed last, over the connection of now.
+    batch: Option<(u64, usize)>,
+    /// Jobs of a batch that is claimed and on its way.
+    coming: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
     Wait,
     Claim,
+    /// The list of a batch.
+    Batch,
     Recover,
 }
 
@@ -71,6 +84,10 @@ impl ReliableClaim {
             asked: Instant::now(),
             marks: 0,
             reply_lost: false,
+            may_read_lists: None,
+            latest: 0,
+            batch: None,
+            coming: None,
         }
     }
 
@@ -80,8 +97,10 @@ impl ReliableClaim {
         self.more = true;
     }
 
-    pub(crate) fn keys(&self) -> Option<&WorkerKeys> {
-        self.registered.as_ref().map(|registered| &*registered.keys)
+    /// What answers to claims are acknowledged with.
+    pub(crate) fn to_acknowledge(&self) -> Option<Claims<'_>> {
+        let Registered { keys, loaded } = self.registered.as_ref()?;
+        Some(Claims { keys, loaded, batch: self.batch })
     }
 
     /// True: claims may have been made of which this worker does not know.
@@ -92,7 +111,7 @@ impl ReliableClaim {
     /// Appends the question for claims whose replies never arrived; returns how many replies are due.
     pub(crate) fn request_recovery(&mut self, out: &mut Pipeline) -> usize {
         let Some(Registered { keys, loaded }) = &self.registered else { return 0 };
-        let names = [keys.claimers.as_str(), &keys.claimed, &keys.landing];
+        let names = [keys.claimers.as_str(), &keys.claimed, &keys.landing, &keys.batch];
         let arguments = [keys.worker.as_bytes(), &decimal(self.next)];
         loaded.call(out, Script::Recover, &names, &arguments);
         self.asked = Instant::now();
@@ -103,18 +122,27 @@ impl ReliableClaim {
     /// Appends a mark that all claims up to this one count as started; one reply is due.
     pub(crate) fn mark(&self, out: &mut Pipeline, number: u64) -> usize {
         let Some(Registered { keys, loaded }) = &self.registered else { return 0 };
-        loaded.call(out, Script::Mark, &[&keys.claimed], &[&decimal(number)]);
+        loaded.call(out, Script::Mark, &[&keys.claimed, &keys.batch], &[&decimal(number)]);
         1
     }
 
     fn on_claim(&mut self, parts: Vec<Reply>) -> Result<Vec<Claimed>, ClaimError> {
         let mut parts = parts.into_iter();
-        let (Some(Reply::Int(landed)), Some(Reply::Int(more)), Some(Reply::List(crashes))) =
-            (parts.next(), parts.next(), parts.next())
+        let (Some(Reply::Int(landed)), Some(Reply::Int(more)), Some(rest)) = (parts.next(), parts.next(), parts.next())
         else {
             return Err(ClaimError::Shape);
         };
         self.more = more > 0;
+        let crashes = match rest {
+            Reply::List(crashes) => crashes,
+            // The list itself, with the job that landed, is the next reply.
+            Reply::Int(jobs) => {
+                self.landed = None;
+                self.coming = usize::try_from(jobs).ok();
+                return Ok(Vec::new());
+            }
+            _ => return Err(ClaimError::Shape),
+        };
         let mut messages = Vec::with_capacity(parts.len() + 1);
         if landed > 0 {
             match self.landed.take() {
@@ -133,29 +161,57 @@ impl ReliableClaim {
             Reply::Int(crashes) => u32::try_from(crashes).unwrap_or(0),
             _ => 0,
         });
+        Ok(self.number(messages, 0, || crashes.next().unwrap_or(0)))
+    }
+
+    /// Numbers what was claimed, as the script has done.
+    fn number(&mut self, messages: Vec<Bytes>, batch: u64, mut crashes: impl FnMut() -> u32) -> Vec<Claimed> {
         let first = self.next;
+        self.latest = messages.len();
         self.next += messages.len() as u64;
+        let (marks, since) = (self.marks as u64, self.asked);
         let numbered = (first..).zip(messages).map(|(number, message)| Claimed {
             message,
             number,
-            crashes: Some(crashes.next().unwrap_or(0)),
-            marked: number - first < self.marks as u64,
-            since: self.asked,
+            batch,
+            crashes: Some(crashes()),
+            marked: number - first < marks,
+            since,
         });
         let claimed = numbered.collect();
         self.membership.claimed(self.next - 1);
-        Ok(claimed)
+        claimed
+    }
+
+    /// What lies in the list of the batch; `None` where the claim made no batch, and this only tells whether it may be read.
+    fn on_batch(&mut self, parts: Vec<Reply>) -> Result<Vec<Claimed>, ClaimError> {
+        self.may_read_lists = Some(true);
+        let Some(jobs) = self.coming.take() else { return Ok(Vec::new()) };
+        if parts.len() != jobs {
+            // Between the script and this it was taken away.
+            return Err(ClaimError::Unregistered);
+        }
+        let text = |part| if let Reply::Text(message) = part { Some(message) } else { None };
+        let messages = parts.into_iter().map(text).collect::<Option<Vec<_>>>().ok_or(ClaimError::Shape)?;
+        self.batch = Some((self.next, jobs));
+        Ok(self.number(messages, self.next, || 0))
     }
 
     fn on_recovered(&mut self, parts: Vec<Reply>) -> Result<Vec<Claimed>, ClaimError> {
         let mut parts = parts.into_iter();
-        let Some(Reply::Int(_)) = parts.next() else { return Err(ClaimError::Shape) };
+        let (Some(Reply::Int(_)), Some(Reply::Int(first)), Some(Reply::Int(last))) =
+            (parts.next(), parts.next(), parts.next())
+        else {
+            return Err(ClaimError::Shape);
+        };
+        let (first, last) = (u64::try_from(first).unwrap_or(0), u64::try_from(last).unwrap_or(0));
         let mut found = Vec::new();
         while let (Some(number), Some(message)) = (parts.next(), parts.next()) {
             let (Reply::Int(number), Reply::Text(message)) = (number, message) else { return Err(ClaimError::Shape) };
             let number = u64::try_from(number).map_err(|_| ClaimError::Shape)?;
             // How often a job has crashed workers is not told again.
-            found.push(Claimed { message, number, crashes: None, marked: false, since: self.asked });
+            let batch = if (first..=last).contains(&number) { first } else { 0 };
+            found.push(Claimed { message, number, batch, crashes: None, marked: false, since: self.asked });
             self.next = self.next.max(number + 1);
         }
         self.reply_lost = false;
@@ -192,18 +248,34 @@ impl Claim for ReliableClaim {
             &keys.withdrawn,
             &keys.attempts,
             &keys.stats,
+            &keys.batch,
         ];
+        let may_batch = wanted.alone && self.latest >= LEAST_BATCH;
+        let batch = may_batch && self.may_read_lists == Some(true);
+        let names = &names[..names.len() - usize::from(!batch)];
         let (first, count) = (decimal(self.next), decimal(from_lists as u64));
         self.marks = wanted.start_at_once;
         let marks = decimal(wanted.start_at_once as u64);
-        loaded.call(out, Script::Claim, &names, &[keys.worker.as_bytes(), &first, &count, &marks]);
+        loaded.call(out, Script::Claim, names, &[keys.worker.as_bytes(), &first, &count, &marks]);
         self.due.push_back(Due::Claim);
-        1 + usize::from(waits)
+        // Where it is not known yet whether this may be read, it is asked for in vain once.
+        let reads = may_batch && self.may_read_lists != Some(false);
+        if reads {
+            out.command(&[b"LRANGE", keys.batch.as_bytes(), b"1", b"-1"]);
+            self.due.push_back(Due::Batch);
+        }
+        1 + usize::from(waits) + usize::from(reads)
     }
 
     fn reply(&mut self, reply: Reply) -> Result<Vec<Claimed>, ClaimError> {
         let due = self.due.pop_front().ok_or(ClaimError::Shape)?;
         match (due, reply) {
+            (Due::Batch, Reply::Error(error)) if self.coming.is_none() => {
+                if is_unable(&error) {
+                    self.may_read_lists = Some(false);
+                }
+                Ok(Vec::new())
+            }
             (_, Reply::Error(error)) => {
                 // What `BLMOVE` has brought before is claimed by the next request.
                 Err(if error.starts_with("NOSCRIPT") {
@@ -223,6 +295,7 @@ impl Claim for ReliableClaim {
                 Ok(Vec::new())
             }
             (Due::Claim, Reply::List(parts)) => self.on_claim(parts),
+            (Due::Batch, Reply::List(parts)) => self.on_batch(parts),
             (Due::Recover, Reply::List(parts)) => self.on_recovered(parts),
             _ => Err(ClaimError::Shape),
         }
@@ -234,6 +307,9 @@ impl Claim for ReliableClaim {
         self.due.clear();
         self.landed = None;
         self.registered = None;
+        self.may_read_lists = None;
+        self.batch = None;
+        self.coming = None;
     }
 
     fn reliable(&mut self) -> Option<&mut ReliableClaim> {

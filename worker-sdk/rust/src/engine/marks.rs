@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn claimed(number: u64, marked: bool, since: Instant) -> Claimed {
-        Claimed { message: bytes::Bytes::new(), number, crashes: Some(0), marked, since }
+        Claimed { message: bytes::Bytes::new(), number, batch: 0, crashes: Some(0), marked, since }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::answer::{self, Acknowledgement, Answer};
+use crate::answer::{self, Acknowledged, Acknowledgement, Answer};
 use crate::answer_lists::AnswerLists;
 use crate::batch::{BATCH_TIME, Pace};
 use crate::claim::{Claim, ClaimCommand, Wanted};
@@ -96,7 +96,7 @@ pub(crate) struct State {
 /// A reply to come on the claim connection.
 enum Due {
     Answers(Vec<Answer>),
-    Acknowledged(Vec<Acknowledgement>),
+    Acknowledged(Acknowledged),
     Claim,
     Mark,
 }
@@ -253,7 +253,7 @@ impl Engine {
         count(&self.shared.status.malformed);
         let start = String::from_utf8_lossy(&message[..message.len().min(SHOWN)]);
         tracing::warn!(why, bytes = message.len(), ?start, "dropped a malformed job");
-        let done = Acknowledgement { claim: claimed.number, crashed: None, again: false };
+        let done = Acknowledgement { claim: claimed.number, batch: claimed.batch, crashed: None, again: false };
         self.state.ready.extend((claimed.number > 0).then(|| Answer::none(done)));
         None
     }
@@ -286,9 +286,9 @@ impl Engine {
         if self.membership.gone() > 0 {
             state.ready.retain_mut(|answer| self.membership.settle(answer));
         }
-        let keys = self.claim.reliable().and_then(|claim| claim.keys());
-        let reliable = keys.is_some();
-        let written = answer::write_all(&mut connection.out, std::mem::take(&mut state.ready), keys);
+        let claims = self.claim.reliable().and_then(|claim| claim.to_acknowledge());
+        let reliable = claims.is_some();
+        let written = answer::write_all(&mut connection.out, std::mem::take(&mut state.ready), claims.as_ref());
         state.due.extend(written.pushes.into_iter().map(Due::Answers));
         state.due.extend(written.acknowledged.into_iter().map(Due::Acknowledged));
         if jobs > 0 {
@@ -298,7 +298,8 @@ impl Engine {
                 watch(&state.waiting, &self.shared);
             }
             let start_at_once = state.pace.start_together().min(free);
-            let replies = self.claim.request(&mut connection.out, Wanted { count: jobs, start_at_once });
+            let wanted = Wanted { count: jobs, start_at_once, alone: state.running.is_empty() && self.limits.inline };
+            let replies = self.claim.request(&mut connection.out, wanted);
             state.due.extend((0..replies).map(|_| Due::Claim));
         }
         self.write_mark();
@@ -384,6 +385,10 @@ impl Engine {
                     Err(error) => self.on_refused_claim(error),
                 }
             }
+            Some(Due::Acknowledged(done)) if is_forgotten_script(&reply) => {
+                answer::again(done).for_each(|answer| self.shared.outlet.send(answer));
+                self.renew("NOSCRIPT".into());
+            }
             Some(Due::Acknowledged(done)) => {
                 let lost = answer::lost(&done, &reply);
                 if lost > 0 {
@@ -464,6 +469,11 @@ impl Engine {
         tracing::error!(left, "stopped with jobs unfinished");
         Some(false)
     }
+}
+
+/// Redis has forgotten its scripts.
+fn is_forgotten_script(reply: &Reply) -> bool {
+    matches!(reply, Reply::Error(error) if error.starts_with("NOSCRIPT"))
 }
 
 /// Has the other thread look after what waits.

@@ -151,7 +151,7 @@ impl Engine {
         }
     }
 
-    fn renew(&mut self, error: String) {
+    pub(super) fn renew(&mut self, error: String) {
         let lost: LinkEvent = self.link.renew("EVALSHA", error);
         self.on_link(lost);
     }

@@ -129,7 +129,7 @@ impl Keeper {
         self.returning.sort_unstable();
         let numbers: Vec<String> = self.returning.iter().map(ToString::to_string).collect();
         let arguments: Vec<&[u8]> = numbers.iter().map(String::as_bytes).collect();
-        loaded.call(out, Script::GiveBack, &[&keys.claimed, &keys.normal, &keys.withdrawn], &arguments);
+        loaded.call(out, Script::GiveBack, &[&keys.claimed, &keys.normal, &keys.withdrawn, &keys.batch], &arguments);
         Some(std::mem::take(&mut self.returning))
     }
 

@@ -20,7 +20,7 @@ use tempest_protocol::JobText;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout};
 
-use crate::answer::{self, Acknowledgement, Answer};
+use crate::answer::{self, Acknowledged, Answer, Claims};
 use crate::backoff::Backoff;
 use crate::connection::Reply;
 use crate::link::Link;
@@ -131,7 +131,7 @@ pub(crate) struct OutletTask {
 /// A reply to come.
 enum Due {
     Answers(Vec<Answer>),
-    Acknowledged(Vec<Acknowledgement>),
+    Acknowledged(Acknowledged),
     Registered,
     GaveBack(Vec<u64>),
     /// To the question for claims.
@@ -295,9 +295,12 @@ impl OutletTask {
             self.ahead_bytes += answer.message.len();
             batch.push(answer);
         }
-        if let Some(connection) = self.link.up() {
-            let keys = self.registrar.keys().map(|keys| &**keys);
-            let written = answer::write_all(&mut connection.out, batch, keys);
+        if let Some((out, loaded)) = self.link.out() {
+            let claims = match (self.registrar.keys(), loaded) {
+                (Some(keys), Some(Ok(loaded))) => Some(Claims { keys, loaded, batch: None }),
+                _ => None,
+            };
+            let written = answer::write_all(out, batch, claims.as_ref());
             self.due.extend(written.pushes.into_iter().map(Due::Answers));
             self.due.extend(written.acknowledged.into_iter().map(Due::Acknowledged));
         }

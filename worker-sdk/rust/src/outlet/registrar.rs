@@ -202,7 +202,7 @@ impl Registrar {
     pub(super) fn write_farewell(&self, out: &mut Pipeline) -> usize {
         let keys = &self.keys;
         out.command(&[b"HDEL", keys.claimers.as_bytes(), keys.worker.as_bytes()]);
-        out.command(&[b"DEL", keys.claimed.as_bytes(), keys.landing.as_bytes()]);
+        out.command(&[b"DEL", keys.claimed.as_bytes(), keys.landing.as_bytes(), keys.batch.as_bytes()]);
         2
     }
 

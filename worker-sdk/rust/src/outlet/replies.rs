@@ -51,6 +51,11 @@ impl OutletTask {
                 self.ahead_bytes -= answer::bytes(&answers);
                 self.on_pushed(answers, received);
             }
+            Some(Due::Acknowledged(done)) if is_forgotten_script(&received) => {
+                self.backlog.put_back(answer::again(done).collect());
+                let lost = self.link.renew("EVALSHA", "NOSCRIPT".into());
+                self.on_link(lost);
+            }
             Some(Due::Acknowledged(done)) => {
                 let lost = answer::lost(&done, &received);
                 if lost > 0 {
@@ -143,6 +148,11 @@ impl OutletTask {
             }
         }
     }
+}
+
+/// Redis has forgotten its scripts.
+fn is_forgotten_script(reply: &Reply) -> bool {
+    matches!(reply, Reply::Error(error) if error.starts_with("NOSCRIPT"))
 }
 
 /// Errors that pass by themselves: memory is short, a replica was not promoted yet, data is being loaded.

@@ -192,6 +192,7 @@ async fn cut_connections_run_no_job_twice() {
 pub(crate) async fn reap(front: &mut Front, worker: &str, certain: bool) -> Reply {
     let (claimed, landing) = (format!("{{tempest:web}}:claimed:{worker}"), format!("{{tempest:web}}:landing:{worker}"));
     let record = format!("{{tempest:web}}:worker:{worker}");
+    let batch = format!("{{tempest:web}}:batch:{worker}");
     let keys = [
         "{tempest:web}:claimers",
         &claimed,
@@ -203,6 +204,7 @@ pub(crate) async fn reap(front: &mut Front, worker: &str, certain: bool) -> Repl
         "{tempest:web}:attempts",
         "{tempest:web}:dead",
         "{tempest:web}:stats",
+        &batch,
     ];
     let certain = if certain { "1" } else { "0" };
     let arguments = [worker, "", certain, "3", "10000", "604800000"];

@@ -3,6 +3,7 @@
 //! One binary, a module a behaviour, a Redis of its own for each test.
 
 mod answers;
+mod batches;
 mod cancellations;
 mod claims;
 mod connections;
