@@ -162,7 +162,8 @@ impl Reactor {
         let dispatch = Dispatch::new(Rc::clone(&broker), id, reply_to, limits, Arc::clone(&metrics), problems);
         queues.into_iter().for_each(|queue| dispatch.add_queue(queue));
         let totals = Arc::clone(&shared.totals);
-        let hub = Hub::new(Rc::clone(&broker), config.channels.clone(), totals, Arc::clone(&metrics));
+        let (channels, keys) = (config.channels.clone(), config.redis.keys.clone());
+        let hub = Hub::new(Rc::clone(&broker), channels, keys, totals, Arc::clone(&metrics));
         let body_memory = Arc::clone(&shared.body_memory);
         let access = shared.access.clone();
         let context = Context { config, router, dispatch, hub, metrics, body_memory, access, life: life.clone() };
@@ -278,6 +279,10 @@ impl Sink for Ears {
 
     fn published(&self, channel: &str, payload: &[u8]) {
         self.hub.published(channel, payload);
+    }
+
+    fn published_to_pattern(&self, pattern: &str, channel: &str, payload: &[u8]) {
+        self.hub.published_to_pattern(pattern, channel, payload);
     }
 
     fn subscribed(&self, up: bool) {

@@ -41,6 +41,8 @@ pub struct Sse {
     items: VecDeque<Item>,
     current: Event,
     has_data: bool,
+    /// The id that an EventSource would come back with.
+    pub last_id: String,
 }
 
 impl Sse {
@@ -54,12 +56,27 @@ impl Sse {
 
     /// Asks for a stream on a connection and reads the head, whatever it is.
     #[track_caller]
-    pub fn on(mut http: Http, target: &str) -> Self {
-        http.request("GET", target, &["Accept: text/event-stream"], b"");
+    pub fn on(http: Http, target: &str) -> Self {
+        Self::with(http, target, &[])
+    }
+
+    /// Comes back to a stream with the id of the last event; the head must be a 200.
+    #[track_caller]
+    pub fn resume(address: SocketAddr, target: &str, last_id: &str) -> Self {
+        let stream = Self::with(Http::connect(address), target, &[&format!("Last-Event-ID: {last_id}")]);
+        assert_eq!(stream.head.status, 200, "{:?}", stream.head);
+        stream
+    }
+
+    /// Asks for a stream with header lines of its own, and reads the head, whatever it is.
+    #[track_caller]
+    pub fn with(mut http: Http, target: &str, headers: &[&str]) -> Self {
+        let headers = [&["Accept: text/event-stream"], headers].concat();
+        http.request("GET", target, &headers, b"");
         let head = http.read_head().expect("a response");
         let chunked = head.header("transfer-encoding").is_some();
-        let (text, items) = Default::default();
-        Self { http, head, chunked, text, items, current: Event::default(), has_data: false }
+        let (text, items, last_id) = Default::default();
+        Self { http, head, chunked, text, items, current: Event::default(), has_data: false, last_id }
     }
 
     /// The next event; comments and reconnection times are passed over.
@@ -175,7 +192,10 @@ impl Sse {
             "" => self.items.push_back(Item::Comment(value.to_owned())),
             "retry" => self.items.push_back(Item::Retry(value.parse().expect("a number of milliseconds"))),
             "event" => self.current.name = value.to_owned(),
-            "id" => self.current.id = value.to_owned(),
+            "id" => {
+                self.current.id = value.to_owned();
+                self.last_id = value.to_owned();
+            }
             "data" => {
                 if std::mem::replace(&mut self.has_data, true) {
                     self.current.data.push('\n');

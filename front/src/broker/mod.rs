@@ -3,7 +3,7 @@
 //! Three ways, by what they must do. The hot ways, pushing jobs and reading answers, are small pipelined
 //! connections of our own ([`link`], [`answers`]): a batch a turn, acknowledgements matched in order, and the exact
 //! knowledge of what was written when a connection breaks, which decides between «safe to refuse» and «unknown».
-//! Subscriptions ([`subscriptions`]) go through fred; no other module names it. The command line and the supervisor
+//! Subscriptions ([`subscriptions`]) go through fred; no other module names it. Those to [`patterns`] do not. The command line and the supervisor
 //! ask over a plain connection ([`control`]), and so does whoever looks after workers that claim ([`claims`]). This folder must not know HTTP, what a job means, or who waits for an
 //! answer.
 
@@ -12,7 +12,9 @@ pub mod claims;
 pub mod control;
 mod dial;
 mod link;
+pub mod log;
 mod outgoing;
+mod patterns;
 mod subscriptions;
 mod wire;
 
@@ -32,6 +34,7 @@ use crate::telemetry::Metrics;
 
 pub use dial::DialError;
 pub(crate) use dial::{Stream, open};
+pub use patterns::Patterns;
 pub use subscriptions::Subscriptions;
 pub(crate) use wire::write_command;
 pub use wire::{Command, text_of};
@@ -83,6 +86,8 @@ pub trait Sink {
     fn connected(&self, forgot: bool);
     /// A message was published on a subscribed channel.
     fn published(&self, channel: &str, payload: &[u8]);
+    /// A message was published on a channel that a subscribed pattern matches.
+    fn published_to_pattern(&self, pattern: &str, channel: &str, payload: &[u8]);
     /// Subscriptions are gone (false), or all there again (true).
     fn subscribed(&self, up: bool);
     /// This many published messages were dropped before they could be read.
@@ -95,6 +100,7 @@ pub struct Broker {
     push: Link,
     bulk: Link,
     subscriptions: Subscriptions,
+    patterns: Patterns,
 }
 
 /// What the connections of one reactor share.
@@ -181,6 +187,7 @@ impl Broker {
             push: Link::new(Rc::clone(&shared), "push"),
             bulk: Link::new(Rc::clone(&shared), "bulk"),
             subscriptions: Subscriptions::new(Rc::clone(&shared)),
+            patterns: Patterns::new(Rc::clone(&shared)),
             shared,
         })
     }
@@ -192,6 +199,7 @@ impl Broker {
         self.bulk.start(life.clone());
         answers::start(Rc::clone(&self.shared), life.clone());
         self.subscriptions.start(life.clone());
+        self.patterns.start(life.clone());
     }
 
     /// Appends `payload` to the list `key`; [`Sink::pushed`] tells `token`'s fate.
@@ -243,6 +251,11 @@ impl Broker {
         self.push.call(command)
     }
 
+    /// The same over the second connection, for what may be long.
+    pub fn call_bulk(&self, command: Command) -> oneshot::Receiver<BytesFrame> {
+        self.bulk.call(command)
+    }
+
     /// Looks for a server that has gone silent; to be called a few times in every stall limit while pushes are open.
     pub fn tick(&self, now: Instant) {
         self.push.tick(now);
@@ -267,6 +280,11 @@ impl Broker {
     /// Channel subscriptions.
     pub fn subscriptions(&self) -> &Subscriptions {
         &self.subscriptions
+    }
+
+    /// Subscriptions to patterns.
+    pub fn patterns(&self) -> &Patterns {
+        &self.patterns
     }
 
     /// True while Redis takes pushes and answers.

@@ -13,7 +13,9 @@ use super::value::{
     string, time,
 };
 use super::workers::{self, Given};
-use super::{AccessLog, ChannelRule, Channels, Config, Front, Limits, Listen, Log, LogFormat, Pattern, Redis, routes};
+use super::{
+    AccessLog, ChannelRule, Channels, Config, Front, History, Limits, Listen, Log, LogFormat, Pattern, Redis, routes,
+};
 
 const ANY: std::ops::RangeInclusive<usize> = 0..=usize::MAX;
 const SOME: std::ops::RangeInclusive<usize> = 1..=usize::MAX;
@@ -134,6 +136,10 @@ fn read_channels(mut section: Section<'_>) -> Channels {
         channels: s.get("channels", count(SOME), 16_384),
         name_bytes: s.get("name_bytes", count(1..=65_535), 1024),
         subscribe_time: s.get("subscribe_time", time(TICK), Duration::from_secs(5)),
+        patterns: s.get("patterns", list(pattern), Vec::new()),
+        per_stream: s.get("per_stream", count(1..=1000), 64),
+        logs_per_stream: s.get("logs_per_stream", count(1..=1000), 16),
+        resuming: s.get("resuming", count(1..=65_535), 256),
     };
     section.finish();
     channels
@@ -143,8 +149,19 @@ fn read_rule(mut section: Section<'_>) -> Option<ChannelRule> {
     let pattern: Option<Pattern> = section.require("pattern", pattern);
     let control = section.get("control", boolean, false);
     let array_form = section.get("payload", one_of(&[("auto", true), ("raw", false)]), true);
+    let history = section.has("history").then(|| read_history(section.section("history")));
+    section.ignore(&["history"]);
     section.finish();
-    Some(ChannelRule { pattern: pattern?, control, array_form })
+    Some(ChannelRule { pattern: pattern?, control, array_form, history })
+}
+
+fn read_history(mut section: Section<'_>) -> History {
+    let history = History {
+        messages: section.get("messages", count(SOME), 1000),
+        time: section.get("time", time(Duration::from_secs(1)), Duration::from_secs(3600)),
+    };
+    section.finish();
+    history
 }
 
 /// An origin as browsers send it, or `*`.

@@ -163,6 +163,21 @@ pub struct Channels {
     pub name_bytes: usize,
     /// How long a new stream waits for Redis.
     pub subscribe_time: Duration,
+    /// Patterns that anybody may read as a whole, live.
+    pub patterns: Vec<Pattern>,
+    /// Channels and patterns that one stream may name; further ones are refused.
+    pub per_stream: usize,
+    /// Of these, channels with history.
+    pub logs_per_stream: usize,
+    /// Streams of one reactor that read what they have missed at the same time; the others wait.
+    pub resuming: usize,
+}
+
+impl Channels {
+    /// The rule that holds for a channel, by the name that browsers use.
+    pub fn rule(&self, name: &str) -> Option<&ChannelRule> {
+        self.rules.iter().find(|rule| rule.pattern.matches(name))
+    }
 }
 
 /// What holds for the channels that a pattern matches.
@@ -174,6 +189,17 @@ pub struct ChannelRule {
     pub control: bool,
     /// Payloads of array form are read as events; false: everything is text.
     pub array_form: bool,
+    /// What is kept of what was published; None: nothing.
+    pub history: Option<History>,
+}
+
+/// What a channel keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// Messages; the oldest go.
+    pub messages: usize,
+    /// For how long.
+    pub time: Duration,
 }
 
 /// A pattern over names: `*` is any text, `?` one character, everything else itself.

@@ -36,7 +36,11 @@ const KINDS: &[(&str, Named)] = &[("queue", Named::Queue), ("subscribe", Named::
 pub(super) fn defaults() -> Vec<Route> {
     let pattern = |text: &str| text.parse().expect("the default patterns are well formed");
     let queue = QueueName::new("web").expect("`web` is a queue name");
-    let kinds = [("/sub/{channel...}", RouteKind::Subscribe), ("/{rest...}", RouteKind::Queue(QueueRoute::new(queue)))];
+    let kinds = [
+        ("/sub", RouteKind::Subscribe),
+        ("/sub/{channel...}", RouteKind::Subscribe),
+        ("/{rest...}", RouteKind::Queue(QueueRoute::new(queue))),
+    ];
     kinds.into_iter().map(|(text, kind)| Route { path: pattern(text), methods: None, host: None, kind }).collect()
 }
 
@@ -101,8 +105,12 @@ fn read_queue(section: &mut Section<'_>, body_memory: usize) -> Option<RouteKind
 
 fn read_subscribe(section: &Section<'_>, path: Option<&PathPattern>) -> Option<RouteKind> {
     let named = |segment: &Segment| matches!(segment, Segment::One(name) | Segment::Rest(name) if name == "channel");
-    if path.is_some_and(|path| !path.segments.iter().any(named)) {
-        section.problem("path", "expected a part {channel} or {channel...}, which names the channel");
+    let literal = |segment: &Segment| matches!(segment, Segment::Literal(_));
+    if path.is_some_and(|path| !path.segments.iter().any(named) && !path.segments.iter().all(literal)) {
+        section.problem(
+            "path",
+            "expected a part {channel} or {channel...}, which names the channel, or no such part at all",
+        );
     }
     Some(RouteKind::Subscribe)
 }
@@ -227,6 +235,6 @@ mod tests {
 
     #[test]
     fn the_default_routes_exist() {
-        assert_eq!(defaults().len(), 2);
+        assert_eq!(defaults().len(), 3);
     }
 }

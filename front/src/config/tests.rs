@@ -64,7 +64,7 @@ fn an_empty_file_gives_the_defaults() {
     assert!(config.channels.public.is_empty());
     assert_eq!(
         config.routes.iter().map(|route| route.path.text.as_str()).collect::<Vec<_>>(),
-        ["/sub/{channel...}", "/{rest...}"]
+        ["/sub", "/sub/{channel...}", "/{rest...}"]
     );
     assert_eq!(config.log.access, AccessLog::Off);
 }
@@ -89,7 +89,11 @@ fn reads_every_setting() {
     let limits = &config.limits;
     assert_eq!((limits.attempts, limits.crashes, limits.dead_letters, limits.withdrawn), (8, 9, 10, 11));
     let rules: Vec<_> = config.channels.rules.iter().map(|r| (r.pattern.as_str(), r.control, r.array_form)).collect();
-    assert_eq!(rules, [("jobs.*", true, true), ("chat.*", false, false)]);
+    assert_eq!(rules, [("jobs.*", true, true), ("chat.*", false, false), ("news.*", false, true)]);
+    let history = config.channels.rule("news.at").and_then(|rule| rule.history);
+    assert_eq!(history, Some(History { messages: 12, time: Duration::from_secs(1800) }));
+    assert_eq!((config.channels.patterns.as_slice(), config.channels.resuming), (&[Pattern::new("orders.*")][..], 15));
+    assert_eq!((config.channels.per_stream, config.channels.logs_per_stream), (13, 14));
     assert_eq!((config.log.access, config.log.format), (AccessLog::Json, LogFormat::Text));
     assert_eq!(config.log.level, "info,tempest::broker=debug");
 }
@@ -156,7 +160,7 @@ queue = "Web"
 timout = "1s"
 
 [[route]]
-path = "/feed"
+path = "/feed/{name}"
 kind = "subscribe"
 
 [[route]]
@@ -179,7 +183,7 @@ processes = -1
         "tempest.toml:21: route.path: expected a path that begins with /, found \"nowhere\"",
         "tempest.toml:22: route.queue: `Web` is not a queue name: use 1 to 63 of a-z 0-9 _ . - and begin with a letter or digit",
         "tempest.toml:23: route.timout: is no setting; did you mean timeout?",
-        "tempest.toml:26: route.path: expected a part {channel} or {channel...}, which names the channel",
+        "tempest.toml:26: route.path: expected a part {channel} or {channel...}, which names the channel, or no such part at all",
         "tempest.toml:29: route.kind: expected one of queue, subscribe, files, or a queue = \"NAME\"",
         "tempest.toml:32: workers.a.command: is missing",
         "tempest.toml:33: workers.a.processes: expected a number of processes like 4, or a range like \"2..8\", from 0 to 1024, found -1",
@@ -387,5 +391,5 @@ fn the_commented_parts_of_the_reference_are_settings() {
     let bare = |line: &'static str| line.strip_prefix("# ").unwrap_or(line);
     let lines: Vec<&str> = include_str!("../../reference.toml").lines().map(bare).filter(code).collect();
     let config = read(&lines.join("\n"));
-    assert_eq!((config.routes.len(), config.workers.len(), config.channels.rules.len()), (3, 1, 1));
+    assert_eq!((config.routes.len(), config.workers.len(), config.channels.rules.len()), (4, 1, 1));
 }

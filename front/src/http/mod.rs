@@ -9,6 +9,7 @@ mod request_reply;
 mod respond;
 mod router;
 mod sse;
+mod subscribe;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
@@ -24,7 +25,7 @@ use hyper::body::Incoming;
 
 use crate::config::Config;
 use crate::error::Failure;
-use crate::hub::{Hub, Opening, Seat};
+use crate::hub::{Hub, Opened, Opening};
 use crate::ident::RequestId;
 use crate::lifecycle::Life;
 use crate::queue::Dispatch;
@@ -93,8 +94,8 @@ pub struct Peer {
 
 /// A connection that stops being HTTP.
 pub struct Detach {
-    /// Its place among the channel's readers.
-    pub seat: Seat,
+    /// Its places among the channels' readers.
+    pub opened: Opened,
     /// How it begins.
     pub opening: Opening,
     /// The request's id.

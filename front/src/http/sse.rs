@@ -8,14 +8,14 @@ use std::rc::Rc;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
-use percent_encoding::percent_decode_str;
 
+use super::subscribe;
 use super::{Body, Context, Detach, Entry, Peer};
 use crate::config::Channels;
 use crate::error::Failure;
-use crate::hub::{Opening, Refused};
+use crate::hub::{Opening, Refused, Wanted};
 use crate::ident::RequestId;
-use crate::telemetry::Refusal;
+use crate::telemetry::{Refusal, ResumeOutcome};
 
 /// A stream that could not begin ends with this hint, in ms.
 const RETRY_AWAY_MS: u32 = 2000;
@@ -33,19 +33,19 @@ pub(super) async fn answer(
     }
     let channels = &context.config.channels;
     let cors = allowed_origin(channels, request.headers());
-    let name = channel_name(channel, channels.name_bytes)?;
+    let ask = subscribe::read(&request, channel, channels)?;
     if *request.method() == Method::OPTIONS {
         return Ok(preflight(cors));
     }
-    may_read(context, &name)?;
+    ask.wanted.iter().try_for_each(|wanted| may_read(context, wanted))?;
     if !accepts_events(request.headers()) {
         return Err(Failure::NotAcceptable("this path gives text/event-stream"));
     }
     if *request.method() == Method::HEAD {
         return Ok(with_headers(Response::new(Body::whole("")), cors));
     }
-    let seat = match context.hub.seat(&name).await {
-        Ok(seat) => seat,
+    let opened = match context.hub.open(&ask.wanted, ask.tell).await {
+        Ok(opened) => opened,
         // An EventSource that gets any other status never comes back; so this one is told when to.
         Err(Refused::Away) => return Ok(with_headers(come_back_later("the publishers cannot be reached now"), cors)),
         Err(Refused::Draining) => return Ok(with_headers(come_back_later("this server is going away"), cors)),
@@ -55,57 +55,32 @@ pub(super) async fn answer(
         }
     };
     let chunked = request.version() == Version::HTTP_11;
-    let opening = Opening { head: head(chunked, cors).into(), first: first_lines(channels), chunked };
+    let resumed = ask.resumes.then(|| if opened.is_lossy() { ResumeOutcome::Lost } else { ResumeOutcome::Complete });
+    let resumed = resumed.filter(|_| opened.start_id().is_some());
+    if let Some(outcome) = resumed {
+        context.metrics.stream_resumes.inc(outcome);
+    }
+    let start = opened.start_id();
+    let head = head(chunked, cors, start.as_deref(), resumed).into();
+    let opening = Opening { head, first: first_lines(channels, start.as_deref()), chunked };
     context.metrics.requests.inc(StatusCode::OK.as_u16());
-    *peer.detach.borrow_mut() = Some(Box::new(Detach { seat, opening, id, entry: entry.cloned() }));
+    *peer.detach.borrow_mut() = Some(Box::new(Detach { opened, opening, id, entry: entry.cloned() }));
     peer.wake();
     // The connection ends this future when it takes the socket.
     std::future::pending().await
 }
 
-/// The name in the path, decoded; a message about it never repeats it.
-fn channel_name(encoded: &str, limit: usize) -> Result<String, Failure> {
-    if has_broken_percent(encoded) {
-        return Err(Failure::BadRequest("the channel's name has a broken percent-encoding"));
-    }
-    let name = percent_decode_str(encoded)
-        .decode_utf8()
-        .map_err(|_| Failure::BadRequest("the channel's name is not UTF-8"))?;
-    if name.is_empty() {
-        return Err(Failure::BadRequest("the path names no channel"));
-    }
-    if name.len() > limit {
-        return Err(Failure::BadRequest("the channel's name is too long"));
-    }
-    if name.chars().any(char::is_control) {
-        return Err(Failure::BadRequest("the channel's name has a control character"));
-    }
-    Ok(name.into_owned())
-}
-
-fn has_broken_percent(encoded: &str) -> bool {
-    let mut rest = encoded.as_bytes();
-    while let Some(at) = memchr::memchr(b'%', rest) {
-        match rest.get(at + 1..at + 3) {
-            Some(digits) if digits.iter().all(u8::is_ascii_hexdigit) => rest = &rest[at + 3..],
-            _ => return true,
-        }
-    }
-    false
-}
-
-/// The system's own channels never; others where a public pattern matches.
-fn may_read(context: &Context, name: &str) -> Result<(), Failure> {
-    let prefix = context.config.redis.keys.prefix();
+/// The system's own channels never; others where a public pattern matches. A pattern where it is one that is public.
+fn may_read(context: &Context, wanted: &Wanted) -> Result<(), Failure> {
     let channels = &context.config.channels;
-    let reserved = |name: &str| {
-        let tagged = name.strip_prefix('{').unwrap_or(name);
-        name.starts_with("__") || tagged.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(':'))
-    };
-    if reserved(name) || reserved(&format!("{}{name}", channels.prefix)) {
+    if context.hub.is_reserved(&wanted.name) {
         return Err(Failure::Forbidden("this channel's name is reserved"));
     }
-    if !channels.public.iter().any(|pattern| pattern.matches(name)) {
+    if wanted.pattern {
+        let public = channels.patterns.iter().any(|pattern| pattern.as_str() == wanted.name);
+        return if public { Ok(()) } else { Err(Failure::Forbidden("this pattern is not public")) };
+    }
+    if !channels.public.iter().any(|pattern| pattern.matches(&wanted.name)) {
         return Err(Failure::Forbidden("this channel is not public"));
     }
     Ok(())
@@ -175,7 +150,8 @@ fn with_headers(mut response: Response<Body>, cors: Option<HeaderValue>) -> Resp
     response
 }
 
-fn head(chunked: bool, cors: Option<HeaderValue>) -> Vec<u8> {
+/// `start`: the id from which the stream really goes on; `resumed`: what became of what the client has missed.
+fn head(chunked: bool, cors: Option<HeaderValue>, start: Option<&str>, resumed: Option<ResumeOutcome>) -> Vec<u8> {
     let mut headers = HeaderMap::new();
     if let Some(origin) = cors {
         add_origin(&mut headers, origin);
@@ -188,14 +164,23 @@ fn head(chunked: bool, cors: Option<HeaderValue>) -> Vec<u8> {
     for (name, value) in &headers {
         let _ = write!(head, "{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()));
     }
+    if let Some(start) = start {
+        let _ = write!(head, "tempest-last-event-id: {start}\r\n");
+    }
+    if let Some(outcome) = resumed {
+        let word = if outcome == ResumeOutcome::Lost { "lost" } else { "complete" };
+        let _ = write!(head, "tempest-resume: {word}\r\n");
+    }
     let date = httpdate::fmt_http_date(std::time::SystemTime::now());
     let framing = if chunked { "transfer-encoding: chunked" } else { "connection: close" };
     let _ = write!(head, "date: {date}\r\n{framing}\r\n\r\n");
     head.into_bytes()
 }
 
-fn first_lines(channels: &Channels) -> String {
-    format!(": tempest\nretry: {}\n\n", channels.retry.as_millis())
+/// A client that gets nothing more before it is cut off comes back with the id `start`.
+fn first_lines(channels: &Channels, start: Option<&str>) -> String {
+    let id = start.map(|start| format!("id: {start}\n")).unwrap_or_default();
+    format!(": tempest\nretry: {}\n{id}\n", channels.retry.as_millis())
 }
 
 fn come_back_later(why: &str) -> Response<Body> {
@@ -206,17 +191,6 @@ fn come_back_later(why: &str) -> Response<Body> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_decoded_once_and_checked() {
-        assert_eq!(channel_name("a%2Fb%20c", 64).as_deref(), Ok("a/b c"));
-        assert_eq!(channel_name("%C3%BC*", 64).as_deref(), Ok("ü*"));
-        assert_eq!(channel_name("%2525", 64).as_deref(), Ok("%25"));
-        for bad in ["", "%", "%zz", "%ff", "a%0Ab", "%00", &"a".repeat(65)] {
-            assert!(channel_name(bad, 64).is_err(), "{bad}");
-        }
-        assert!(channel_name(&"a".repeat(64), 64).is_ok());
-    }
 
     #[test]
     fn accept_decides() {

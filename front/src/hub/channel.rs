@@ -8,46 +8,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 
-use bytes::Bytes;
-use tempest_protocol::{Payload, frame_sse};
+use tempest_protocol::LogId;
 
-/// An event as it goes over the wire: a chunk of HTTP/1.1, whose inside is the event for everybody else.
-#[derive(Clone, Debug)]
-pub(super) struct Frame {
-    chunk: Bytes,
-    inside: (usize, usize),
-}
-
-impl Frame {
-    pub(super) fn of(payload: &Payload<'_>) -> Self {
-        let mut event = Vec::with_capacity(256);
-        frame_sse(&mut event, payload);
-        Self::chunk(&event)
-    }
-
-    /// A comment of one line.
-    pub(super) fn comment(text: &str) -> Self {
-        Self::chunk(format!(": {text}\n\n").as_bytes())
-    }
-
-    pub(super) fn chunk(event: &[u8]) -> Self {
-        let head = format!("{:x}\r\n", event.len());
-        let mut chunk = Vec::with_capacity(head.len() + event.len() + 2);
-        chunk.extend_from_slice(head.as_bytes());
-        chunk.extend_from_slice(event);
-        chunk.extend_from_slice(b"\r\n");
-        Self { chunk: chunk.into(), inside: (head.len(), head.len() + event.len()) }
-    }
-
-    /// What is written to a stream that is chunked, or not.
-    pub(super) fn bytes(&self, chunked: bool) -> Bytes {
-        if chunked { self.chunk.clone() } else { self.chunk.slice(self.inside.0..self.inside.1) }
-    }
-
-    pub(super) fn as_slice(&self, chunked: bool) -> &[u8] {
-        if chunked { &self.chunk } else { &self.chunk[self.inside.0..self.inside.1] }
-    }
-}
+use super::frame::Frame;
+use super::log::ChannelLog;
 
 /// A reader's place.
 #[derive(Debug)]
@@ -56,6 +20,10 @@ pub(super) struct Reader {
     pub(super) cursor: Cell<u64>,
     /// Bytes of that message already written.
     pub(super) offset: Cell<usize>,
+    /// It has had all messages with an id up to this one.
+    pub(super) after: Cell<LogId>,
+    /// Of the messages before this one it wants only those with an id: it was not here when they came.
+    live_from: Cell<u64>,
     /// When it should be heard of, in sweeps.
     pub(super) due: Cell<u32>,
     pub(super) beat: Cell<bool>,
@@ -75,7 +43,15 @@ impl Reader {
         }
     }
 
-    fn wake(&self) {
+    /// A message that it has had, or that was not for it, is passed over.
+    fn wants(&self, at: u64, kept: &Kept) -> bool {
+        match kept.message.id {
+            Some(id) => id > self.after.get(),
+            None => at >= self.live_from.get(),
+        }
+    }
+
+    pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
@@ -85,8 +61,7 @@ impl Reader {
 pub(super) struct Channel {
     /// Its name in Redis.
     pub(super) key: String,
-    pub(super) array_form: bool,
-    pub(super) control: bool,
+    pub(super) kind: Kind,
     /// Streams open or being opened.
     pub(super) seats: Cell<usize>,
     max_messages: usize,
@@ -94,6 +69,37 @@ pub(super) struct Channel {
     ring: RefCell<Ring>,
     readers: RefCell<Vec<Rc<Reader>>>,
     walk: Cell<Walk>,
+}
+
+/// What a channel is.
+#[derive(Default)]
+pub(super) struct Kind {
+    /// As browsers name it; a pattern as they wrote it.
+    pub(super) name: String,
+    pub(super) array_form: bool,
+    pub(super) control: bool,
+    /// Set where it has history.
+    pub(super) log: Option<ChannelLog>,
+}
+
+/// A message that comes to a channel.
+pub(super) struct Message {
+    pub(super) frame: Frame,
+    /// Set for those of a channel with history.
+    pub(super) id: Option<LogId>,
+    /// The channel's name, of messages to a pattern.
+    pub(super) channel: Option<Rc<str>>,
+    /// It is no message of a publisher, but a word of ours.
+    pub(super) ours: bool,
+    /// Messages are missing here: whoever comes back to before it is to be told by itself.
+    pub(super) hole: bool,
+}
+
+impl Message {
+    /// A word of ours to the readers.
+    pub(super) fn ours(frame: Frame) -> Self {
+        Self { frame, id: None, channel: None, ours: true, hole: false }
+    }
 }
 
 /// Where the waking of readers stands: those from `next` on, round the end, `left` of them.
@@ -109,10 +115,12 @@ struct Ring {
     first: u64,
     kept: VecDeque<Kept>,
     bytes: usize,
+    /// Messages kept although all have passed them: whoever comes back soon finds the place.
+    retained: usize,
 }
 
 struct Kept {
-    frame: Frame,
+    message: Message,
     /// Readers that have not passed it.
     unread: usize,
 }
@@ -122,41 +130,55 @@ impl Ring {
         self.first + self.kept.len() as u64
     }
 
+    /// Where a message stands, if it is in the newer half: from the older one a reader would soon be left behind.
+    fn place_of(&self, id: LogId) -> Option<usize> {
+        let older = self.kept.len() / 2;
+        let newer = self.kept.iter().enumerate().skip(older);
+        let unbroken = newer.rev().take_while(|(_, kept)| !kept.message.hole);
+        unbroken.into_iter().find(|(_, kept)| kept.message.id == Some(id)).map(|(at, _)| at)
+    }
+
     fn drop_first(&mut self) {
         if let Some(kept) = self.kept.pop_front() {
-            self.bytes -= kept.frame.chunk.len();
+            self.bytes -= kept.message.frame.size();
             self.first += 1;
         }
     }
 
     fn drop_read(&mut self) {
-        while self.kept.front().is_some_and(|kept| kept.unread == 0) {
+        while self.kept.len() > self.retained && self.kept.front().is_some_and(|kept| kept.unread == 0) {
             self.drop_first();
         }
     }
 }
 
 impl Channel {
-    pub(super) fn new(key: &str, array_form: bool, control: bool, max_messages: usize, max_bytes: usize) -> Self {
+    pub(super) fn new(key: &str, kind: Kind, max_messages: usize, max_bytes: usize) -> Self {
+        let retained = if kind.log.is_some() { max_messages / 2 } else { 0 };
         Self {
             key: key.to_owned(),
-            array_form,
-            control,
+            kind,
             // Whoever makes it takes the first seat.
             seats: Cell::new(1),
             max_messages,
             max_bytes,
-            ring: RefCell::default(),
+            ring: RefCell::new(Ring { retained, ..Ring::default() }),
             readers: RefCell::default(),
             walk: Cell::default(),
         }
     }
 
-    /// One more reader, from the next message on.
-    pub(super) fn join(&self, due: u32) -> Rc<Reader> {
+    /// One more reader, from the next message on, or from right behind one that is still kept.
+    pub(super) fn join(&self, due: u32, behind: Option<LogId>) -> Rc<Reader> {
         let mut readers = self.readers.borrow_mut();
+        let mut ring = self.ring.borrow_mut();
+        let live_from = ring.end();
+        let from = behind.and_then(|id| ring.place_of(id)).map_or(ring.kept.len(), |at| at + 1);
+        ring.kept.range_mut(from..).for_each(|kept| kept.unread += 1);
         let reader = Rc::new(Reader {
-            cursor: Cell::new(self.ring.borrow().end()),
+            cursor: Cell::new(ring.first + from as u64),
+            after: Cell::new(behind.unwrap_or_default()),
+            live_from: Cell::new(live_from),
             offset: Cell::new(0),
             due: Cell::new(due),
             beat: Cell::new(false),
@@ -194,21 +216,22 @@ impl Channel {
     }
 
     /// Keeps a message; true where readers are to be woken, by [`Channel::wake_some`].
-    pub(super) fn publish(&self, frame: Frame) -> bool {
+    pub(super) fn publish(&self, message: Message) -> bool {
         let readers = self.readers.borrow();
-        if readers.is_empty() {
+        let mut ring = self.ring.borrow_mut();
+        if readers.is_empty() && (ring.retained == 0 || message.id.is_none()) {
             return false;
         }
-        let mut ring = self.ring.borrow_mut();
-        ring.bytes += frame.chunk.len();
-        ring.kept.push_back(Kept { frame, unread: readers.len() });
+        ring.bytes += message.frame.size();
+        ring.kept.push_back(Kept { message, unread: readers.len() });
         // A single message over the bound is kept: whoever is up to date can still have it.
         while ring.kept.len() > 1 && (ring.kept.len() > self.max_messages || ring.bytes > self.max_bytes) {
             ring.drop_first();
         }
+        ring.drop_read();
         // Whoever the walk has yet to come to finds this message, too; the others are come to once more.
         self.walk.set(Walk { left: readers.len(), ..self.walk.get() });
-        true
+        !readers.is_empty()
     }
 
     /// Wakes up to `most` of the readers that have yet to hear of what was published; true while there are more.
@@ -263,8 +286,9 @@ impl Channel {
         let ring = self.ring.borrow();
         let from = (reader.cursor.get() - ring.first) as usize;
         let mut skip = reader.offset.get();
-        let mut frames = ring.kept.range(from..).map(|kept| {
-            let bytes = &kept.frame.as_slice(chunked)[skip..];
+        let wanted = (reader.cursor.get()..).zip(ring.kept.range(from..)).filter(|(at, kept)| reader.wants(*at, kept));
+        let mut frames = wanted.map(|(_, kept)| {
+            let bytes = &kept.message.frame.as_slice(chunked)[skip..];
             skip = 0;
             bytes
         });
@@ -281,7 +305,7 @@ impl Channel {
             let at = (cursor - ring.first) as usize;
             ring.kept.get_mut(at)
         } {
-            let length = kept.frame.as_slice(chunked).len();
+            let length = if reader.wants(cursor, kept) { kept.message.frame.as_slice(chunked).len() } else { 0 };
             if offset < length {
                 break;
             }
@@ -291,6 +315,34 @@ impl Channel {
         }
         reader.cursor.set(cursor);
         reader.offset.set(offset);
+        ring.drop_read();
+        cursor - start
+    }
+
+    /// True where the message of this id is kept, and so is all behind it.
+    pub(super) fn keeps(&self, id: LogId) -> bool {
+        self.ring.borrow().place_of(id).is_some()
+    }
+
+    /// Lets the reader have the next messages one by one, until `take` says that it has had enough.
+    pub(super) fn take_each(&self, reader: &Reader, mut take: impl FnMut(&Message) -> bool) -> u64 {
+        let mut ring = self.ring.borrow_mut();
+        let start = reader.cursor.get();
+        let mut cursor = start;
+        let mut more = true;
+        while more
+            && let Some(kept) = {
+                let at = (cursor - ring.first) as usize;
+                ring.kept.get_mut(at)
+            }
+        {
+            if reader.wants(cursor, kept) {
+                more = take(&kept.message);
+            }
+            kept.unread -= 1;
+            cursor += 1;
+        }
+        reader.cursor.set(cursor);
         ring.drop_read();
         cursor - start
     }
@@ -306,11 +358,11 @@ mod tests {
     use super::*;
 
     fn channel(messages: usize) -> Channel {
-        Channel::new("test", true, false, messages, 1 << 20)
+        Channel::new("test", Kind { array_form: true, ..Kind::default() }, messages, 1 << 20)
     }
 
-    fn event(text: &str) -> Frame {
-        Frame::chunk(text.as_bytes())
+    fn event(text: &str) -> Message {
+        Message { frame: Frame::chunk(text.as_bytes()), id: None, channel: None, ours: false, hole: false }
     }
 
     fn collect(channel: &Channel, reader: &Reader) -> String {
@@ -320,7 +372,7 @@ mod tests {
     #[test]
     fn a_message_leaves_when_its_last_reader_has_passed_it() {
         let channel = channel(10);
-        let (a, b) = (channel.join(0), channel.join(0));
+        let (a, b) = (channel.join(0, None), channel.join(0, None));
         channel.publish(event("one"));
         channel.publish(event("two"));
         assert_eq!(channel.advance(&a, 6, false), 2);
@@ -335,7 +387,7 @@ mod tests {
     #[test]
     fn who_falls_behind_is_lost_and_who_keeps_up_is_not() {
         let channel = channel(2);
-        let (slow, quick) = (channel.join(0), channel.join(0));
+        let (slow, quick) = (channel.join(0, None), channel.join(0, None));
         for text in ["a", "b", "c"] {
             channel.publish(event(text));
             channel.advance(&quick, 1, false);
@@ -347,16 +399,9 @@ mod tests {
     }
 
     #[test]
-    fn chunks_hold_the_event_and_their_length() {
-        let frame = Frame::comment("hi");
-        assert_eq!(frame.as_slice(true), b"6\r\n: hi\n\n\r\n");
-        assert_eq!(frame.as_slice(false), b": hi\n\n");
-    }
-
-    #[test]
     fn readers_come_and_go_without_leaving_a_trace() {
         let channel = channel(10);
-        let readers: Vec<_> = (0..5).map(|_| channel.join(0)).collect();
+        let readers: Vec<_> = (0..5).map(|_| channel.join(0, None)).collect();
         channel.publish(event("x"));
         for at in [0, 3, 1, 4, 2] {
             channel.part(&readers[at]);
@@ -376,7 +421,7 @@ mod tests {
 
     fn joined(channel: &Channel) -> (Rc<Reader>, std::sync::Arc<Heard>) {
         let heard = std::sync::Arc::new(Heard(false.into()));
-        let reader = channel.join(0);
+        let reader = channel.join(0, None);
         reader.listen(&std::sync::Arc::clone(&heard).into());
         (reader, heard)
     }

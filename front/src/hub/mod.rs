@@ -5,7 +5,12 @@
 //! one buffer. A reader that the ring has left behind is disconnected: it slows nobody. This module must not know
 //! HTTP beyond the framing of a chunk, nor where connections come from.
 
+mod catch_up;
 mod channel;
+mod frame;
+mod log;
+mod opening;
+mod several;
 mod stream;
 
 use std::cell::{Cell, RefCell};
@@ -15,17 +20,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tempest_protocol::Payload;
-use tokio::sync::Notify;
-use tokio::time::{interval, timeout};
+use tempest_protocol::{Announcement, Keys, Payload, decode_payload};
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::interval;
 
 use crate::backoff::random_unit;
 use crate::broker::Broker;
 use crate::config::Channels;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, PublicationKind};
 
-use channel::{Channel, Frame};
-pub use stream::{Opening, Stream};
+use channel::{Channel, Kind, Message};
+use frame::Frame;
+use log::ChannelLog;
+pub use opening::{Opened, Start, Wanted};
+pub use stream::{Opening, start};
 
 /// Readers woken in one go. Enough that walking costs little beside writing to them, few enough that a message which
 /// comes while thousands are served is not behind them all.
@@ -44,6 +52,11 @@ pub struct Totals {
 pub struct Hub {
     broker: Rc<Broker>,
     config: Channels,
+    keys: Keys,
+    /// What the keys of logs begin with.
+    log_prefix: String,
+    /// Places for streams that read what they have missed.
+    resuming: Arc<Semaphore>,
     totals: Arc<Totals>,
     metrics: Arc<Metrics>,
     channels: RefCell<HashMap<String, Rc<Channel>>>,
@@ -68,17 +81,20 @@ pub enum Refused {
     Draining,
 }
 
-/// A place among a channel's readers-to-be; keeps the subscription while it lives.
-pub struct Seat {
-    hub: Rc<Hub>,
-    channel: Rc<Channel>,
-}
-
 impl Hub {
     /// A hub without channels.
-    pub fn new(broker: Rc<Broker>, config: Channels, totals: Arc<Totals>, metrics: Arc<Metrics>) -> Rc<Self> {
+    pub fn new(
+        broker: Rc<Broker>,
+        config: Channels,
+        keys: Keys,
+        totals: Arc<Totals>,
+        metrics: Arc<Metrics>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             broker,
+            log_prefix: keys.log(""),
+            keys,
+            resuming: Arc::new(Semaphore::new(config.resuming)),
             config,
             totals,
             metrics,
@@ -90,28 +106,14 @@ impl Hub {
         })
     }
 
-    /// Subscribes the channel `name` (as the browser names it) and gives a seat once Redis has confirmed.
-    pub async fn seat(self: &Rc<Self>, name: &str) -> Result<Seat, Refused> {
-        if self.draining.get() {
-            return Err(Refused::Draining);
-        }
-        if self.totals.streams.load(Ordering::Relaxed) >= self.config.streams {
-            return Err(Refused::Streams);
-        }
-        let key = format!("{}{name}", self.config.prefix);
-        let channel = self.enter(name, &key)?;
-        self.totals.streams.fetch_add(1, Ordering::Relaxed);
-        let seat = Seat { hub: Rc::clone(self), channel };
-        let confirmed = self.broker.subscriptions().subscribe(&key);
-        match timeout(self.config.subscribe_time, confirmed).await {
-            Ok(Ok(())) => Ok(seat),
-            _ => Err(Refused::Away),
-        }
-    }
-
-    fn enter(&self, name: &str, key: &str) -> Result<Rc<Channel>, Refused> {
+    fn enter(&self, wanted: &Wanted) -> Result<Rc<Channel>, Refused> {
+        let name = &wanted.name;
+        let key = match wanted.pattern {
+            false => format!("{}{name}", self.config.prefix),
+            true => format!("{PATTERN}{}{}", escape(&self.config.prefix, ALL_SPECIAL), escape(name, NOT_OURS)),
+        };
         let mut channels = self.channels.borrow_mut();
-        if let Some(channel) = channels.get(key) {
+        if let Some(channel) = channels.get(&key) {
             channel.seats.set(channel.seats.get() + 1);
             return Ok(Rc::clone(channel));
         }
@@ -120,20 +122,35 @@ impl Hub {
         }
         self.totals.channels.fetch_add(1, Ordering::Relaxed);
         self.metrics.channels.inc();
-        let rule = self.config.rules.iter().find(|rule| rule.pattern.matches(name));
-        let channel = Rc::new(Channel::new(
-            key,
-            rule.is_none_or(|rule| rule.array_form),
-            rule.is_some_and(|rule| rule.control),
-            self.config.buffer_messages,
-            self.config.buffer_bytes,
-        ));
-        channels.insert(key.to_owned(), Rc::clone(&channel));
+        let rule = self.config.rule(name).filter(|_| !wanted.pattern);
+        let history = rule.and_then(|rule| rule.history);
+        let kind = Kind {
+            name: name.clone(),
+            array_form: rule.is_none_or(|rule| rule.array_form),
+            control: rule.is_some_and(|rule| rule.control),
+            log: history.map(|history| ChannelLog::new(self.keys.log(&key), history)),
+        };
+        let channel = Channel::new(&key, kind, self.config.buffer_messages, self.config.buffer_bytes);
+        let channel = Rc::new(channel);
+        channels.insert(key, Rc::clone(&channel));
         Ok(channel)
     }
 
+    /// Asks for what a channel needs; each resolves when Redis has confirmed it.
+    fn subscribe(&self, channel: &Channel) -> Vec<oneshot::Receiver<()>> {
+        if let Some(pattern) = channel.key.strip_prefix(PATTERN) {
+            return self.both(pattern).iter().map(|pattern| self.broker.patterns().subscribe(pattern)).collect();
+        }
+        let names = [Some(&channel.key), channel.kind.log.as_ref().map(|log| &log.key)];
+        names.into_iter().flatten().map(|name| self.broker.subscriptions().subscribe(name)).collect()
+    }
+
+    /// A pattern as it is asked of Redis: for channels, and for the announcements of those with history.
+    fn both(&self, pattern: &str) -> [String; 2] {
+        [pattern.to_owned(), format!("{}{pattern}", escape(&self.log_prefix, ALL_SPECIAL))]
+    }
+
     fn leave(&self, channel: &Rc<Channel>) {
-        self.totals.streams.fetch_sub(1, Ordering::Relaxed);
         channel.seats.set(channel.seats.get() - 1);
         if channel.seats.get() > 0 {
             return;
@@ -141,41 +158,97 @@ impl Hub {
         self.channels.borrow_mut().remove(&channel.key);
         self.totals.channels.fetch_sub(1, Ordering::Relaxed);
         self.metrics.channels.dec();
-        self.broker.subscriptions().unsubscribe(&channel.key);
-    }
-
-    /// A message came from Redis.
-    pub fn published(&self, key: &str, payload: &[u8]) {
-        let Some(channel) = self.channels.borrow().get(key).cloned() else { return };
-        self.metrics.publications.inc();
-        let payload = tempest_protocol::decode_payload(payload, channel.array_form, channel.control);
-        self.deliver(&channel, Frame::of(&payload));
-        if payload == Payload::End {
-            channel.end();
+        match channel.key.strip_prefix(PATTERN) {
+            Some(pattern) => {
+                self.both(pattern).iter().for_each(|pattern| self.broker.patterns().unsubscribe(pattern));
+            }
+            None => self.broker.subscriptions().unsubscribe(&channel.key),
+        }
+        if let Some(log) = &channel.kind.log {
+            self.broker.subscriptions().unsubscribe(&log.key);
         }
     }
 
+    /// True for the names of the system's own channels, which nobody may read or publish to.
+    pub fn is_reserved(&self, name: &str) -> bool {
+        let reserved = |name: &str| {
+            let tagged = name.strip_prefix('{').unwrap_or(name);
+            name.starts_with("__") || tagged.strip_prefix(self.keys.prefix()).is_some_and(|rest| rest.starts_with(':'))
+        };
+        reserved(name) || reserved(&format!("{}{name}", self.config.prefix))
+    }
+
+    /// A message came from Redis.
+    pub fn published(self: &Rc<Self>, key: &str, payload: &[u8]) {
+        let found = self.channels.borrow().get(key).cloned();
+        if let Some(channel) = found {
+            self.metrics.publications.inc(PublicationKind::Plain);
+            let payload = decode_payload(payload, channel.kind.array_form, channel.kind.control);
+            let frame = Frame::of(&payload, None);
+            self.deliver(&channel, Message { frame, id: None, channel: None, ours: false, hole: false });
+            if payload == Payload::End {
+                channel.end();
+            }
+            return;
+        }
+        let logged = key.strip_prefix(&*self.log_prefix).and_then(|name| self.channels.borrow().get(name).cloned());
+        if let Some(channel) = logged {
+            self.announced(&channel, payload);
+        }
+    }
+
+    /// A message came on a channel that a pattern matches.
+    pub fn published_to_pattern(self: &Rc<Self>, pattern: &str, key: &str, payload: &[u8]) {
+        // What is announced of a log is a message of its channel.
+        let logs = escape(&self.log_prefix, ALL_SPECIAL);
+        let (pattern, key, payload) = match (pattern.strip_prefix(&*logs), key.strip_prefix(&*self.log_prefix)) {
+            (Some(pattern), Some(key)) => match Announcement::read(payload) {
+                Some(announced) => (pattern, key, announced.payload),
+                None => return,
+            },
+            _ => (pattern, key, payload),
+        };
+        let Some(name) = key.strip_prefix(&*self.config.prefix).filter(|name| !self.is_reserved(name)) else { return };
+        let Some(channel) = self.channels.borrow().get(&format!("{PATTERN}{pattern}")).cloned() else { return };
+        self.metrics.publications.inc(PublicationKind::Plain);
+        // A command to end is for those who asked for this channel by its name.
+        let array_form = self.config.rule(name).is_none_or(|rule| rule.array_form);
+        let frame = Frame::of(&decode_payload(payload, array_form, false), None);
+        self.deliver(&channel, Message { frame, id: None, channel: Some(name.into()), ours: false, hole: false });
+    }
+
     /// Subscriptions are gone, or all there again; the readers are told by a comment.
-    pub fn subscribed(&self, up: bool) {
+    pub fn subscribed(self: &Rc<Self>, up: bool) {
         self.comment(if up { "redis is back" } else { "redis is away" });
+        if up {
+            self.catch_up_with_all();
+        }
+    }
+
+    /// Nobody knows what was announced and not heard.
+    fn catch_up_with_all(self: &Rc<Self>) {
+        let logged: Vec<_> =
+            self.channels.borrow().values().filter(|channel| channel.kind.log.is_some()).cloned().collect();
+        logged.iter().for_each(|channel| self.catch_up_with(channel));
     }
 
     /// Messages were dropped before anybody could read them.
-    pub fn lagged(&self, messages: u64) {
+    pub fn lagged(self: &Rc<Self>, messages: u64) {
         tracing::warn!(messages, "published messages were dropped: they came faster than they could be read");
         self.comment(&format!("{messages} messages of this front were lost"));
+        self.catch_up_with_all();
     }
 
     fn comment(&self, text: &str) {
         let frame = Frame::comment(text);
         for channel in self.channels.borrow().values() {
-            self.deliver(channel, frame.clone());
+            self.deliver(channel, Message::ours(frame.clone()));
         }
     }
 
     /// Wakes the first readers of a message at once, and has the others woken by [`Hub::fan_out`].
-    fn deliver(&self, channel: &Rc<Channel>, frame: Frame) {
-        if channel.publish(frame) && channel.wake_some(SLICE) {
+    fn deliver(&self, channel: &Rc<Channel>, message: Message) {
+        if channel.publish(message) && channel.wake_some(SLICE) {
             let mut walked = self.walked.borrow_mut();
             if !walked.iter().any(|known| Rc::ptr_eq(known, channel)) {
                 walked.push_back(Rc::clone(channel));
@@ -229,8 +302,13 @@ impl Hub {
     }
 }
 
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.hub.leave(&self.channel);
-    }
+/// What the key of a pattern's channel begins with; no channel's name has a control character.
+const PATTERN: &str = "\u{1}";
+
+/// Characters that mean something in a pattern of Redis, and those of them that mean nothing in one of ours.
+const ALL_SPECIAL: &str = "*?[]\\^-";
+const NOT_OURS: &str = "[]\\^-";
+
+fn escape(text: &str, special: &str) -> String {
+    text.chars().flat_map(|c| [Some('\\').filter(|_| special.contains(c)), Some(c)]).flatten().collect()
 }

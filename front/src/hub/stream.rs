@@ -10,12 +10,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use tempest_protocol::LogId;
 use tokio::net::TcpStream;
 
-use super::channel::{Channel, Frame, Reader};
-use super::{Hub, Seat};
+use super::channel::{Channel, Message, Reader};
+use super::frame::Frame;
+use super::opening::{Begin, Seat, StreamPlace};
+use super::several::Several;
+use super::{Hub, Opened};
 use crate::backoff::random_unit;
-use crate::telemetry::StreamDrop;
+use crate::broker::Broker;
+use crate::telemetry::{Metrics, StreamDrop};
 
 /// Messages joined into one write, at most.
 const JOIN: usize = 64;
@@ -36,12 +41,38 @@ pub struct Opening {
     pub chunked: bool,
 }
 
+/// Sends a stream on its way, as a task of its own. `report` is told at its end how many bytes were written, `guard`
+/// lives as long.
+pub fn start<G: Unpin + 'static>(
+    socket: TcpStream,
+    mut opened: Opened,
+    opening: &Opening,
+    report: Option<Box<dyn FnOnce(u64)>>,
+    guard: G,
+) {
+    let (begins, permit) = (std::mem::take(&mut opened.begins), opened.permit.take());
+    let is_behind = begins.iter().any(Begin::is_behind);
+    let mut stream = Stream::new(socket, opened, &begins, opening, report, guard);
+    if !is_behind {
+        drop(tokio::task::spawn_local(stream));
+        return;
+    }
+    tokio::task::spawn_local(async move {
+        let ended = stream.catch_up(begins).await;
+        drop(permit);
+        match ended {
+            Some(reason) => stream.finish(Some(reason)),
+            // A task of its own, without what only the past needed.
+            None => drop(tokio::task::spawn_local(stream)),
+        }
+    });
+}
+
 /// One stream from its head to its end; resolves when it has ended. Written out rather than an `async` block: what is
 /// held while it waits is what ten thousand of them cost.
-pub struct Stream<G> {
+pub(super) struct Stream<G> {
     socket: TcpStream,
-    seat: Seat,
-    reader: Rc<Reader>,
+    seats: Seats,
     /// Bytes of our own that go out before any message: the head, a comment, the goodbye.
     own: Bytes,
     written: u64,
@@ -52,37 +83,131 @@ pub struct Stream<G> {
     leaving: Option<Option<StreamDrop>>,
     /// Told the bytes written, head included.
     report: Option<Box<dyn FnOnce(u64)>>,
+    _place: StreamPlace,
     _guard: G,
 }
 
+/// What is read.
+enum Seats {
+    /// One channel, whose events are the same for all of its readers.
+    One(Seat),
+    /// Several, or events that are told their channel.
+    Many(Box<(Vec<Seat>, Several)>),
+}
+
 impl<G> Stream<G> {
-    /// Takes a seat and a socket. `report` is told at the end how many bytes were written; `guard` lives as long.
-    pub fn new(
+    fn new(
         socket: TcpStream,
-        seat: Seat,
+        opened: Opened,
+        begins: &[Begin],
         opening: &Opening,
         report: Option<Box<dyn FnOnce(u64)>>,
         guard: G,
     ) -> Self {
-        let hub = &seat.hub;
+        let Opened { hub, mut seats, tell, _place, .. } = opened;
         hub.metrics.streams_open.inc();
         hub.metrics.streams_opened.inc();
         let beat_every = hub.beat_every();
-        let reader = seat.channel.join(hub.clock.get() + beat_every);
-        reader.draining.set(hub.draining.get());
+        for (seat, begin) in seats.iter().zip(begins) {
+            seat.reader.after.set(begin.at.unwrap_or_default());
+        }
+        // One of them is enough to know when something was written.
+        seats[0].reader.due.set(hub.clock.get() + beat_every);
+        let seats = match (seats.len(), tell) {
+            (1, false) => Seats::One(seats.swap_remove(0)),
+            _ => Seats::Many(Box::new((seats, Several::new(begins.iter().map(|begin| begin.at).collect(), tell)))),
+        };
         let mut own = opening.head.to_vec();
         own.extend_from_slice(&Frame::chunk(opening.first.as_bytes()).bytes(opening.chunked));
         Self {
             socket,
-            seat,
-            reader,
+            seats,
             own: own.into(),
             written: 0,
             beat_every,
             chunked: opening.chunked,
             leaving: None,
             report,
+            _place,
             _guard: guard,
+        }
+    }
+
+    pub(super) fn seats(&self) -> &[Seat] {
+        match &self.seats {
+            Seats::One(seat) => std::slice::from_ref(seat),
+            Seats::Many(many) => &many.0,
+        }
+    }
+
+    fn seats_mut(&mut self) -> &mut [Seat] {
+        match &mut self.seats {
+            Seats::One(seat) => std::slice::from_mut(seat),
+            Seats::Many(many) => &mut many.0,
+        }
+    }
+
+    fn finish(mut self, reason: Option<StreamDrop>) {
+        self.end(reason);
+    }
+
+    fn end(&mut self, reason: Option<StreamDrop>) {
+        if let Some(reason) = reason {
+            self.hub().metrics.stream_drops.inc(reason);
+        }
+        if let Some(report) = self.report.take() {
+            report(self.written);
+        }
+    }
+
+    // ---- what catching up needs -----------------------------------------------------------------------------
+
+    pub(super) fn take_own(&mut self) -> Bytes {
+        std::mem::take(&mut self.own)
+    }
+
+    pub(super) fn chunked(&self) -> bool {
+        self.chunked
+    }
+
+    pub(super) fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    pub(super) fn wrote(&mut self, bytes: usize) {
+        self.written += bytes as u64;
+        self.alive();
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.hub().metrics
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.hub().draining.get()
+    }
+
+    pub(super) fn log_of(&self, at: usize) -> (Rc<Broker>, String) {
+        let key = self.seats()[at].channel.kind.log.as_ref().map(|log| log.key.clone()).unwrap_or_default();
+        (Rc::clone(&self.hub().broker), key)
+    }
+
+    /// The reader has had everything up to here.
+    pub(super) fn had(&mut self, at: usize, last: LogId) {
+        let reader = &self.seats()[at].reader;
+        reader.after.set(reader.after.get().max(last));
+    }
+
+    pub(super) fn rejoin(&mut self, at: usize) -> LogId {
+        self.seats_mut()[at].rejoin()
+    }
+
+    /// A message as this stream writes it.
+    pub(super) fn framed(&mut self, at: usize, message: &Message) -> Bytes {
+        let chunked = self.chunked;
+        match &mut self.seats {
+            Seats::One(_) => message.frame.bytes(chunked),
+            Seats::Many(many) => many.1.frame(at, &many.0[at].channel.kind.name, message).bytes(chunked),
         }
     }
 }
@@ -92,26 +217,20 @@ impl<G: Unpin> Future for Stream<G> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Poll::Ready(reason) = Stream::poll(&mut self, cx) else { return Poll::Pending };
-        if let Some(reason) = reason {
-            self.seat.hub.metrics.stream_drops.inc(reason);
-        }
-        if let Some(report) = self.report.take() {
-            report(self.written);
-        }
+        self.end(reason);
         Poll::Ready(())
     }
 }
 
 impl<G> Drop for Stream<G> {
     fn drop(&mut self) {
-        self.seat.channel.part(&self.reader);
-        self.seat.hub.metrics.streams_open.dec();
+        self.hub().metrics.streams_open.dec();
     }
 }
 
 impl<G> Stream<G> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamDrop>> {
-        self.reader.listen(cx.waker());
+        self.seats().iter().for_each(|seat| seat.reader.listen(cx.waker()));
         if self.peer_left(cx) {
             return Poll::Ready(Some(StreamDrop::Client));
         }
@@ -123,7 +242,7 @@ impl<G> Stream<G> {
 
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<Option<StreamDrop>>> {
         loop {
-            if self.leaving.is_none() && self.channel().lost(&self.reader) {
+            if self.leaving.is_none() && self.seats().iter().any(|seat| seat.channel.lost(&seat.reader)) {
                 return Ok(Poll::Ready(Some(StreamDrop::Slow)));
             }
             // Our own bytes never split a message: they are set only between two.
@@ -143,10 +262,6 @@ impl<G> Stream<G> {
         }
     }
 
-    fn channel(&self) -> &Rc<Channel> {
-        &self.seat.channel
-    }
-
     fn write_own(&mut self, cx: &mut Context<'_>) -> io::Result<Sent> {
         match self.try_write(cx, &[IoSlice::new(&self.own)])? {
             None => Ok(Sent::Blocked),
@@ -162,7 +277,8 @@ impl<G> Stream<G> {
     }
 
     fn write_messages(&mut self, cx: &mut Context<'_>) -> io::Result<Sent> {
-        let wrote = self.channel().unread(&self.reader, self.chunked, |frames| {
+        let Seats::One(Seat { channel, reader, .. }) = &self.seats else { return Ok(self.collect()) };
+        let wrote = channel.unread(reader, self.chunked, |frames| {
             let Some(first) = frames.next() else { return Ok(Some(0)) };
             let Some(second) = frames.next() else { return self.try_write(cx, &[IoSlice::new(first)]) };
             let mut slices = [IoSlice::new(&[]); JOIN];
@@ -179,7 +295,7 @@ impl<G> Stream<G> {
             None => Ok(Sent::Blocked),
             Some(0) => Ok(Sent::Nothing),
             Some(bytes) => {
-                let messages = self.channel().advance(&self.reader, bytes, self.chunked);
+                let messages = channel.advance(reader, bytes, self.chunked);
                 self.written += bytes as u64;
                 self.alive();
                 self.hub().metrics.deliveries.add(messages);
@@ -189,19 +305,41 @@ impl<G> Stream<G> {
         }
     }
 
-    fn hub(&self) -> &Hub {
-        &self.seat.hub
+    /// Has what several channels hold written as bytes of our own.
+    fn collect(&mut self) -> Sent {
+        let Seats::Many(many) = &mut self.seats else { return Sent::Nothing };
+        let (seats, several) = &mut **many;
+        let mut out = Vec::new();
+        let channels = seats.iter().map(|seat| (&*seat.channel, &*seat.reader));
+        let messages = several.collect(channels, self.chunked, &mut out);
+        if out.is_empty() {
+            return Sent::Nothing;
+        }
+        self.alive();
+        self.hub().metrics.deliveries.add(messages);
+        self.hub().metrics.delivery_bytes.add(out.len() as u64);
+        self.own = out.into();
+        Sent::Some
+    }
+
+    fn hub(&self) -> &Rc<Hub> {
+        &self.seats()[0].hub
+    }
+
+    /// The reader by which it is known when something was written last.
+    fn reader(&self) -> &Reader {
+        &self.seats()[0].reader
     }
 
     /// With no message left to write: a goodbye or a heartbeat, if one is due.
     fn next_own(&mut self) -> bool {
-        debug_assert!(!Channel::within_message(&self.reader), "own bytes would split a message");
-        if self.reader.ending.get() {
+        debug_assert!(!Channel::within_message(self.reader()), "own bytes would split a message");
+        if self.seats().iter().any(|seat| seat.reader.ending.get()) {
             self.leave("", None)
-        } else if self.reader.draining.get() {
+        } else if self.reader().draining.get() {
             let wait = (COME_BACK_MS * (1.0 + random_unit())) as u64;
             self.leave(&format!("retry: {wait}\n: this server is going away\n\n"), Some(StreamDrop::Drain))
-        } else if self.reader.beat.get() {
+        } else if self.reader().beat.get() {
             self.alive();
             self.own = Frame::chunk(b":\n\n").bytes(self.chunked);
         } else {
@@ -212,8 +350,8 @@ impl<G> Stream<G> {
 
     /// Something was written: the next sign of life is due that much later.
     fn alive(&self) {
-        self.reader.due.set(self.hub().clock.get() + self.beat_every);
-        self.reader.beat.set(false);
+        self.reader().due.set(self.hub().clock.get() + self.beat_every);
+        self.reader().beat.set(false);
     }
 
     fn leave(&mut self, words: &str, reason: Option<StreamDrop>) {

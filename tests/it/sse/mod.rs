@@ -2,5 +2,7 @@
 
 mod delivery;
 mod endings;
+mod history;
 mod opening;
 mod payloads;
+mod several;

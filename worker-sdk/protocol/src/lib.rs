@@ -8,6 +8,7 @@ mod answer;
 mod event;
 mod job;
 mod json;
+mod log;
 mod names;
 mod scan;
 pub mod scripts;
@@ -19,6 +20,7 @@ pub use answer::{
 pub use event::{Event, Payload, decode_payload, encode_payload, frame_sse};
 pub use job::{Job, JobError, JobFields, JobHead, JobText, JobWriter, decode_job, rewrite_job};
 pub use json::write_json_string;
+pub use log::{Announcement, LogId, NotAnId};
 pub use names::{Keys, NameError, QueueKeys, QueueName};
 
 /// The version of the contract that this crate speaks (field `v` of a job).

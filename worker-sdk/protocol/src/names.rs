@@ -102,6 +102,16 @@ impl Keys {
         format!("{}:@front:{front}", self.prefix)
     }
 
+    /// `tempest:log:<channel>`: stream, the log of a channel with history, and the channel on which it is announced.
+    pub fn log(&self, channel: &str) -> String {
+        format!("{}:log:{channel}", self.prefix)
+    }
+
+    /// `tempest:@history`: JSON string, which channels have history, and how much.
+    pub fn history(&self) -> String {
+        format!("{}:@history", self.prefix)
+    }
+
     /// `tempest:@queues`: sorted set of queue names by when they were last announced, in ms.
     pub fn queues(&self) -> String {
         format!("{}:@queues", self.prefix)

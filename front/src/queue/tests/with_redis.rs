@@ -125,6 +125,8 @@ impl Sink for Ears {
         self.0.connected(forgot);
     }
     fn published(&self, _: &str, _: &[u8]) {}
+    fn published_to_pattern(&self, _: &str, _: &str, _: &[u8]) {}
+
     fn subscribed(&self, _: bool) {}
     fn lagged(&self, _: u64) {}
 }
