@@ -88,8 +88,11 @@ fn reads_every_setting() {
     assert_eq!(config.channels.cors, ["https://app.example"]);
     let limits = &config.limits;
     assert_eq!((limits.attempts, limits.crashes, limits.dead_letters, limits.withdrawn), (8, 9, 10, 11));
-    let rules: Vec<_> = config.channels.rules.iter().map(|r| (r.pattern.as_str(), r.control, r.array_form)).collect();
-    assert_eq!(rules, [("jobs.*", true, true), ("chat.*", false, false)]);
+    let (channels, rule) = (&config.channels, |r: &ChannelRule| (r.control, r.array_form, r.gone));
+    assert_eq!(channels.rules.iter().map(|r| r.pattern.as_str()).collect::<Vec<_>>(), ["jobs.*", "chat.*"]);
+    assert_eq!(channels.rules.iter().map(rule).collect::<Vec<_>>(), [(true, true, false), (false, false, true)]);
+    assert_eq!((channels.streams, channels.streams_per_address, channels.streams_per_user), (8, 60, 61));
+    assert_eq!((channels.stream_life, channels.goodbye), (Some(Duration::from_secs(600)), Duration::from_secs(2)));
     assert_eq!((config.log.access, config.log.format), (AccessLog::Json, LogFormat::Text));
     assert_eq!(config.log.level, "info,tempest::broker=debug");
 }

@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 
 use crate::config::Config;
 use crate::error::Failure;
-use crate::hub::{Hub, Opening, Seat};
+use crate::hub::{Hub, Opening, Place, Seat};
 use crate::ident::RequestId;
 use crate::lifecycle::Life;
 use crate::queue::Dispatch;
@@ -95,6 +95,8 @@ pub struct Peer {
 pub struct Detach {
     /// Its place among the channel's readers.
     pub seat: Seat,
+    /// Its place among the streams of its address and user.
+    pub place: Place,
     /// How it begins.
     pub opening: Opening,
     /// The request's id.

@@ -7,9 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tempest_protocol::{Payload, frame_sse};
+
+use super::lag::Lag;
 
 /// An event as it goes over the wire: a chunk of HTTP/1.1, whose inside is the event for everybody else.
 #[derive(Clone, Debug)]
@@ -61,6 +64,9 @@ pub(super) struct Reader {
     pub(super) beat: Cell<bool>,
     pub(super) ending: Cell<bool>,
     pub(super) draining: Cell<bool>,
+    /// When it has lasted long enough, in sweeps.
+    ends: u32,
+    pub(super) over: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Its index among the channel's readers.
     place: Cell<usize>,
@@ -73,6 +79,12 @@ impl Reader {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
+    }
+
+    /// The front goes: the stream ends when all that waits for it is written.
+    pub(super) fn send_away(&self) {
+        self.draining.set(true);
+        self.wake();
     }
 
     fn wake(&self) {
@@ -89,6 +101,9 @@ pub(super) struct Channel {
     pub(super) control: bool,
     /// Streams open or being opened.
     pub(super) seats: Cell<usize>,
+    /// Publications so far.
+    pub(super) published: Cell<u64>,
+    pub(super) lag: Lag,
     max_messages: usize,
     max_bytes: usize,
     ring: RefCell<Ring>,
@@ -144,6 +159,8 @@ impl Channel {
             control,
             // Whoever makes it takes the first seat.
             seats: Cell::new(1),
+            published: Cell::new(0),
+            lag: Lag::default(),
             max_messages,
             max_bytes,
             ring: RefCell::default(),
@@ -152,8 +169,8 @@ impl Channel {
         }
     }
 
-    /// One more reader, from the next message on.
-    pub(super) fn join(&self, due: u32) -> Rc<Reader> {
+    /// One more reader, from the next message on; `due` and `ends` are sweeps.
+    pub(super) fn join(&self, due: u32, ends: u32) -> Rc<Reader> {
         let mut readers = self.readers.borrow_mut();
         let reader = Rc::new(Reader {
             cursor: Cell::new(self.ring.borrow().end()),
@@ -162,6 +179,8 @@ impl Channel {
             beat: Cell::new(false),
             ending: Cell::new(false),
             draining: Cell::new(false),
+            ends,
+            over: Cell::new(false),
             waker: RefCell::new(None),
             place: Cell::new(readers.len()),
         });
@@ -232,19 +251,28 @@ impl Channel {
         }
     }
 
-    pub(super) fn drain(&self) {
+    /// All readers of now.
+    pub(super) fn readers(&self) -> Vec<Rc<Reader>> {
+        self.readers.borrow().clone()
+    }
+
+    /// Marks the readers of which something is due.
+    pub(super) fn sweep(&self, now: u32) {
         for reader in &*self.readers.borrow() {
-            reader.draining.set(true);
-            reader.wake();
+            let (beat, over) = (reader.due.get() <= now, reader.ends <= now);
+            if beat || over {
+                reader.beat.set(beat);
+                reader.over.set(over);
+                reader.wake();
+            }
         }
     }
 
-    pub(super) fn sweep(&self, now: u32) {
-        for reader in &*self.readers.borrow() {
-            if reader.due.get() <= now {
-                reader.beat.set(true);
-                reader.wake();
-            }
+    /// Times the message that came last, `age` after it was published; none is kept where nobody reads.
+    pub(super) fn time_latest(&self, age: Duration) {
+        let ring = self.ring.borrow();
+        if !ring.kept.is_empty() {
+            self.lag.came(ring.end() - 1, ring.first, age);
         }
     }
 
@@ -320,7 +348,7 @@ mod tests {
     #[test]
     fn a_message_leaves_when_its_last_reader_has_passed_it() {
         let channel = channel(10);
-        let (a, b) = (channel.join(0), channel.join(0));
+        let (a, b) = (channel.join(0, 9), channel.join(0, 9));
         channel.publish(event("one"));
         channel.publish(event("two"));
         assert_eq!(channel.advance(&a, 6, false), 2);
@@ -335,7 +363,7 @@ mod tests {
     #[test]
     fn who_falls_behind_is_lost_and_who_keeps_up_is_not() {
         let channel = channel(2);
-        let (slow, quick) = (channel.join(0), channel.join(0));
+        let (slow, quick) = (channel.join(0, 9), channel.join(0, 9));
         for text in ["a", "b", "c"] {
             channel.publish(event(text));
             channel.advance(&quick, 1, false);
@@ -356,13 +384,26 @@ mod tests {
     #[test]
     fn readers_come_and_go_without_leaving_a_trace() {
         let channel = channel(10);
-        let readers: Vec<_> = (0..5).map(|_| channel.join(0)).collect();
+        let readers: Vec<_> = (0..5).map(|_| channel.join(0, 9)).collect();
         channel.publish(event("x"));
         for at in [0, 3, 1, 4, 2] {
             channel.part(&readers[at]);
         }
         assert!(channel.readers.borrow().is_empty());
         assert!(channel.ring.borrow().kept.is_empty());
+    }
+
+    #[test]
+    fn a_sweep_marks_who_is_due_and_who_has_lasted_long_enough() {
+        let channel = channel(10);
+        let (quiet, old) = (channel.join(2, 9), channel.join(9, 3));
+        let marks = |now| {
+            channel.sweep(now);
+            [&quiet, &old].map(|reader| (reader.beat.get(), reader.over.get()))
+        };
+        assert_eq!(marks(1), [(false, false), (false, false)]);
+        assert_eq!(marks(2), [(true, false), (false, false)]);
+        assert_eq!(marks(3), [(true, false), (false, true)]);
     }
 
     /// A reader that notes when it is woken.
@@ -376,7 +417,7 @@ mod tests {
 
     fn joined(channel: &Channel) -> (Rc<Reader>, std::sync::Arc<Heard>) {
         let heard = std::sync::Arc::new(Heard(false.into()));
-        let reader = channel.join(0);
+        let reader = channel.join(0, 9);
         reader.listen(&std::sync::Arc::clone(&heard).into());
         (reader, heard)
     }

@@ -5,7 +5,11 @@
 //! one buffer. A reader that the ring has left behind is disconnected: it slows nobody. This module must not know
 //! HTTP beyond the framing of a chunk, nor where connections come from.
 
+mod census;
 mod channel;
+mod lag;
+mod life;
+mod places;
 mod stream;
 
 use std::cell::{Cell, RefCell};
@@ -22,15 +26,21 @@ use tokio::time::{interval, timeout};
 use crate::backoff::random_unit;
 use crate::broker::Broker;
 use crate::config::Channels;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, PublicationKind};
 
+pub use census::{Busy, Census};
 use channel::{Channel, Frame};
+pub use places::Place;
+use places::Places;
 pub use stream::{Opening, Stream};
 
 /// Readers woken in one go. Enough that walking costs little beside writing to them, few enough that a message which
 /// comes while thousands are served is not behind them all.
 const SLICE: usize = 128;
-/// How often quiet streams are looked for.
+/// How often quiet streams, and those whose time is over, are looked for: a walk over all readers. It was measured
+/// against a wheel of timers: at 19,000 streams the walk takes 0.2 ms when they share a channel and 0.8 ms when each has
+/// its own, less than a thousandth of the second between two. A wheel takes 0.04 ms, and costs every stream its place
+/// in it.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Counts that all reactors of a process share, for their limits.
@@ -38,6 +48,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub struct Totals {
     streams: AtomicUsize,
     channels: AtomicUsize,
+    places: Places,
 }
 
 /// The channels of one reactor.
@@ -62,6 +73,10 @@ pub enum Refused {
     Streams,
     /// As many channels are subscribed as may be.
     Channels,
+    /// As many streams of the client's address are open as may be.
+    Address,
+    /// As many streams of the client's user are open as may be.
+    User,
     /// Redis did not confirm the subscription in time.
     Away,
     /// The front is being shut down.
@@ -147,9 +162,12 @@ impl Hub {
     /// A message came from Redis.
     pub fn published(&self, key: &str, payload: &[u8]) {
         let Some(channel) = self.channels.borrow().get(key).cloned() else { return };
-        self.metrics.publications.inc();
+        self.metrics.publications.inc(PublicationKind::Plain);
+        channel.published.set(channel.published.get() + 1);
         let payload = tempest_protocol::decode_payload(payload, channel.array_form, channel.control);
         self.deliver(&channel, Frame::of(&payload));
+        // When it was published is not known, only when it came.
+        channel.time_latest(Duration::ZERO);
         if payload == Payload::End {
             channel.end();
         }
@@ -201,15 +219,7 @@ impl Hub {
         }
     }
 
-    /// Sends every reader away with a hint when to come back, spread so that they do not come all at once.
-    pub fn drain(&self) {
-        self.draining.set(true);
-        for channel in self.channels.borrow().values() {
-            channel.drain();
-        }
-    }
-
-    /// Marks the streams that have been quiet for too long, until dropped.
+    /// Marks the streams that have been quiet for too long, and those that have lasted long enough, until dropped.
     pub async fn keep_alive(self: Rc<Self>) {
         let mut sweeps = interval(SWEEP);
         loop {

@@ -13,8 +13,8 @@ use bytes::{Buf, Bytes};
 use tokio::net::TcpStream;
 
 use super::channel::{Channel, Frame, Reader};
+use super::life::come_back;
 use super::{Hub, Seat};
-use crate::backoff::random_unit;
 use crate::telemetry::StreamDrop;
 
 /// Messages joined into one write, at most.
@@ -23,8 +23,6 @@ const JOIN: usize = 64;
 const DISCARD: usize = 512;
 /// Reads in a row before others on the reactor have their turn.
 const READS: usize = 16;
-/// What a draining front tells readers: come back after this many ms, and up to as many more.
-const COME_BACK_MS: f64 = 1000.0;
 
 /// How a stream begins.
 pub struct Opening {
@@ -49,7 +47,7 @@ pub struct Stream<G> {
     beat_every: u32,
     chunked: bool,
     /// The goodbye is under way.
-    leaving: Option<Option<StreamDrop>>,
+    leaving: Option<StreamDrop>,
     /// Told the bytes written, head included.
     report: Option<Box<dyn FnOnce(u64)>>,
     _guard: G,
@@ -68,7 +66,7 @@ impl<G> Stream<G> {
         hub.metrics.streams_open.inc();
         hub.metrics.streams_opened.inc();
         let beat_every = hub.beat_every();
-        let reader = seat.channel.join(hub.clock.get() + beat_every);
+        let reader = seat.channel.join(hub.clock.get() + beat_every, hub.ends_at());
         reader.draining.set(hub.draining.get());
         let mut own = opening.head.to_vec();
         own.extend_from_slice(&Frame::chunk(opening.first.as_bytes()).bytes(opening.chunked));
@@ -92,9 +90,7 @@ impl<G: Unpin> Future for Stream<G> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Poll::Ready(reason) = Stream::poll(&mut self, cx) else { return Poll::Pending };
-        if let Some(reason) = reason {
-            self.seat.hub.metrics.stream_drops.inc(reason);
-        }
+        self.seat.hub.metrics.stream_drops.inc(reason);
         if let Some(report) = self.report.take() {
             report(self.written);
         }
@@ -110,21 +106,21 @@ impl<G> Drop for Stream<G> {
 }
 
 impl<G> Stream<G> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamDrop>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StreamDrop> {
         self.reader.listen(cx.waker());
         if self.peer_left(cx) {
-            return Poll::Ready(Some(StreamDrop::Client));
+            return Poll::Ready(StreamDrop::Client);
         }
         match self.write(cx) {
             Ok(poll) => poll,
-            Err(_) => Poll::Ready(Some(StreamDrop::Client)),
+            Err(_) => Poll::Ready(StreamDrop::Client),
         }
     }
 
-    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<Option<StreamDrop>>> {
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<StreamDrop>> {
         loop {
             if self.leaving.is_none() && self.channel().lost(&self.reader) {
-                return Ok(Poll::Ready(Some(StreamDrop::Slow)));
+                return Ok(Poll::Ready(StreamDrop::Slow));
             }
             // Our own bytes never split a message: they are set only between two.
             let sent = if !self.own.is_empty() {
@@ -183,6 +179,9 @@ impl<G> Stream<G> {
                 self.written += bytes as u64;
                 self.alive();
                 self.hub().metrics.deliveries.add(messages);
+                if let Some(lag) = self.channel().lag.written(self.reader.cursor.get()) {
+                    self.hub().metrics.stream_lag.observe(lag);
+                }
                 self.hub().metrics.delivery_bytes.add(bytes as u64);
                 Ok(Sent::Some)
             }
@@ -197,10 +196,11 @@ impl<G> Stream<G> {
     fn next_own(&mut self) -> bool {
         debug_assert!(!Channel::within_message(&self.reader), "own bytes would split a message");
         if self.reader.ending.get() {
-            self.leave("", None)
+            self.leave("", StreamDrop::Control)
         } else if self.reader.draining.get() {
-            let wait = (COME_BACK_MS * (1.0 + random_unit())) as u64;
-            self.leave(&format!("retry: {wait}\n: this server is going away\n\n"), Some(StreamDrop::Drain))
+            self.leave(&come_back("this server is going away"), StreamDrop::Drain)
+        } else if self.reader.over.get() {
+            self.leave(&come_back("this stream has lasted long enough"), StreamDrop::Life)
         } else if self.reader.beat.get() {
             self.alive();
             self.own = Frame::chunk(b":\n\n").bytes(self.chunked);
@@ -216,7 +216,7 @@ impl<G> Stream<G> {
         self.reader.beat.set(false);
     }
 
-    fn leave(&mut self, words: &str, reason: Option<StreamDrop>) {
+    fn leave(&mut self, words: &str, reason: StreamDrop) {
         let mut goodbye = Vec::new();
         if !words.is_empty() {
             goodbye.extend_from_slice(&Frame::chunk(words.as_bytes()).bytes(self.chunked));

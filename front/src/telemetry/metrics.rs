@@ -116,6 +116,14 @@ label! {
         BodyMemory => "body_memory",
         /// Too many connections were open.
         Connections => "connections",
+        /// Too many streams were open.
+        Streams => "streams",
+        /// Too many channels were subscribed.
+        Channels => "channels",
+        /// Too many streams of one address were open.
+        StreamsPerAddress => "streams_per_address",
+        /// Too many streams of one user were open.
+        StreamsPerUser => "streams_per_user",
     }
 }
 
@@ -130,6 +138,32 @@ label! {
         Drain => "drain",
         /// Its reader left.
         Client => "client",
+        /// A publisher ended its channel.
+        Control => "control",
+        /// It had lasted as long as a stream may.
+        Life => "life",
+        /// What allowed its reader to read had expired.
+        Expired => "expired",
+    }
+}
+
+label! {
+    /// What a stream that resumed got of what it had missed.
+    ResumeOutcome: "outcome" {
+        /// Everything.
+        Complete => "complete",
+        /// Not everything, or what was missing is not known.
+        Lost => "lost",
+    }
+}
+
+label! {
+    /// How a message was published.
+    PublicationKind: "kind" {
+        /// By a PUBLISH alone: it is not kept.
+        Plain => "plain",
+        /// On a channel with history.
+        History => "history",
     }
 }
 
@@ -174,12 +208,22 @@ metrics! {
     stream_drops: ReasonCounter<StreamDrop> => "tempest_stream_drops_total",
     /// Channels subscribed.
     channels: Gauge => "tempest_channels_subscribed",
-    /// Publications received from Redis.
-    publications: Counter => "tempest_publications_received_total",
+    /// Publications received from Redis, by kind.
+    publications: ReasonCounter<PublicationKind> => "tempest_publications_received_total",
+    /// Seconds from a publication (by its id, else its receipt) to its first write to a stream; one at a time a channel.
+    stream_lag: Histogram => "tempest_stream_lag_seconds",
+    /// Streams that resumed where an earlier one had ended, by outcome.
+    stream_resumes: ReasonCounter<ResumeOutcome> => "tempest_stream_resumes_total",
+    /// Messages of logs given to streams that resumed or had missed them.
+    stream_replayed: Counter => "tempest_stream_replayed_total",
+    /// Reads of logs of channels with history.
+    log_reads: Counter => "tempest_log_reads_total",
     /// Client connections open.
     connections_open: Gauge => "tempest_connections_open",
     /// Client connections accepted.
     connections_accepted: Counter => "tempest_connections_accepted_total",
+    /// Tries to accept that failed, for want of descriptors or memory.
+    accept_failures: Counter => "tempest_accept_failures_total",
     /// Lines of logs dropped because their reader was too slow.
     log_lines_dropped: Counter => "tempest_log_lines_dropped_total",
 }
