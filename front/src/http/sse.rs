@@ -47,9 +47,12 @@ pub(super) async fn answer(
     if *request.method() == Method::HEAD {
         return Ok(with_headers(Response::new(Body::whole("")), cors));
     }
-    let place = context.hub.place(peer.remote.ip(), None).map_err(|refused| no_room(context, refused))?;
-    let seat = match context.hub.seat(&name).await {
-        Ok(seat) => seat,
+    let taken = match context.hub.place(peer.remote.ip(), None) {
+        Ok(place) => context.hub.seat(&name).await.map(|seat| (place, seat)),
+        Err(refused) => Err(refused),
+    };
+    let (place, seat) = match taken {
+        Ok(both) => both,
         // An EventSource that gets any other status never comes back; so this one is told when to.
         Err(Refused::Away) => return Ok(with_headers(come_back_later("the publishers cannot be reached now"), cors)),
         Err(Refused::Draining) => return Ok(with_headers(come_back_later("this server is going away"), cors)),

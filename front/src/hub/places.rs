@@ -40,8 +40,12 @@ impl Hub {
     /// A place for one more stream of a client: of its address, and of its user where one is known.
     ///
     /// # Errors
-    /// [`Refused::Address`] or [`Refused::User`]: as many are open as may be.
+    /// [`Refused::Address`] or [`Refused::User`]: as many are open as may be. While the front drains nobody is refused
+    /// for that: an EventSource would not come back.
     pub fn place(&self, address: IpAddr, user: Option<&str>) -> Result<Place, Refused> {
+        if self.draining.get() {
+            return Err(Refused::Draining);
+        }
         let limits = (self.config.streams_per_address, self.config.streams_per_user);
         Place::take(&self.totals, address, user, limits)
     }
@@ -114,12 +118,7 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn take(
-        totals: &Arc<Totals>,
-        address: &str,
-        user: Option<&str>,
-        limits: (usize, usize),
-    ) -> Result<Place, Refused> {
+    fn take(totals: &Arc<Totals>, address: &str, user: Option<&str>, limits: (usize, usize)) -> Result<Place, Refused> {
         Place::take(totals, address.parse().expect("an address"), user, limits)
     }
 

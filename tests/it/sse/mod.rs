@@ -2,5 +2,8 @@
 
 mod delivery;
 mod endings;
+mod life;
+mod limits;
 mod opening;
 mod payloads;
+mod seeing;
