@@ -28,9 +28,15 @@ enum Holder<'a> {
     User(&'a str),
 }
 
-/// A stream's place under the limits of its address and its user; given back when it is dropped.
+/// A stream's place under the limits of its address and its user; given back when it is dropped. Without limits it is
+/// one word, since every stream has one.
 #[derive(Debug)]
 pub struct Place {
+    _held: Option<Box<Held>>,
+}
+
+#[derive(Debug)]
+struct Held {
     totals: Arc<Totals>,
     address: Option<u64>,
     user: Option<u64>,
@@ -58,21 +64,25 @@ impl Place {
         user: Option<&str>,
         (per_address, per_user): (usize, usize),
     ) -> Result<Self, Refused> {
+        let user = user.filter(|_| per_user > 0);
+        if per_address == 0 && user.is_none() {
+            return Ok(Self { _held: None });
+        }
         let places = &totals.places;
-        let mut place = Self { totals: Arc::clone(totals), address: None, user: None };
+        let mut held = Box::new(Held { totals: Arc::clone(totals), address: None, user: None });
         if per_address > 0 {
             let taken = places.take(&Holder::Address(network(address)), per_address);
-            place.address = Some(taken.ok_or(Refused::Address)?);
+            held.address = Some(taken.ok_or(Refused::Address)?);
         }
-        if let Some(user) = user.filter(|_| per_user > 0) {
-            // Refused here, the address gets back what was taken above: `place` is dropped.
-            place.user = Some(places.take(&Holder::User(user), per_user).ok_or(Refused::User)?);
+        if let Some(user) = user {
+            // Refused here, the address gets back what was taken above: `held` is dropped.
+            held.user = Some(places.take(&Holder::User(user), per_user).ok_or(Refused::User)?);
         }
-        Ok(place)
+        Ok(Self { _held: Some(held) })
     }
 }
 
-impl Drop for Place {
+impl Drop for Held {
     fn drop(&mut self) {
         for holder in [self.address, self.user].into_iter().flatten() {
             self.totals.places.give_back(holder);

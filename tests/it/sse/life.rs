@@ -6,8 +6,8 @@ use tempest_tests::{Chunk, Http, Item, Signal, Sse, World, wait_until};
 
 /// The last `retry:` of what came on a stream.
 fn come_back(items: &[Item]) -> u64 {
-    let times = items.iter().filter_map(|item| if let Item::Retry(ms) = item { Some(*ms) } else { None });
-    times.last().unwrap_or_else(|| panic!("a time to come back in {items:?}"))
+    let mut times = items.iter().filter_map(|item| if let Item::Retry(ms) = item { Some(*ms) } else { None });
+    times.next_back().unwrap_or_else(|| panic!("a time to come back in {items:?}"))
 }
 
 fn has_comment(items: &[Item], words: &str) -> bool {
