@@ -56,12 +56,12 @@ impl Connections {
         match ended {
             End::Idle(socket) => close(socket, &[]).await,
             End::Stream(socket, detach) => {
-                let Detach { opened, opening, id, entry } = *detach;
+                let Detach { opened, place, opening, id, entry } = *detach;
                 let report = entry.map(|entry| {
                     let write = move |bytes| entry.write(id.as_str(), StatusCode::OK.as_u16(), bytes);
                     Box::new(write) as Box<dyn FnOnce(u64)>
                 });
-                hub::start(socket, opened, &opening, report, guard);
+                hub::start(socket, opened, &opening, report, (guard, place));
             }
             End::Close(socket, last_words) => close(socket, &last_words).await,
         }

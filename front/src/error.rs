@@ -8,6 +8,9 @@ use tempest_protocol::Reason;
 
 /// When to look again whether a queue has a worker: one that is restarted is back by then.
 const NO_WORKER_WAIT: Duration = Duration::from_secs(5);
+/// When to look again whether a client that has too much open has closed some of it: that takes people, or a page that
+/// notices, and not the second in which a front gets room again.
+const TOO_MANY_WAIT: Duration = Duration::from_secs(10);
 
 /// Who has to change something for it to go better next time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +46,10 @@ pub enum Failure {
     BodyTimeout,
     /// The client went away in the middle of its request.
     ClientGone,
-    /// A limit of this front is reached; the metric's name of the reason.
+    /// A limit of this front is reached; the text says which, for the client.
     Overload(&'static str),
+    /// The client has as many of something as it may have; the text says of what.
+    TooMany(&'static str),
     /// The queue holds as many jobs as it may.
     QueueFull(Duration),
     /// The job would wait for a worker longer than it may.
@@ -79,7 +84,8 @@ impl Failure {
             | Self::Forbidden(_)
             | Self::BodyTooLarge(_)
             | Self::BodyTimeout
-            | Self::ClientGone => Fault::Client,
+            | Self::ClientGone
+            | Self::TooMany(_) => Fault::Client,
             Self::Deadline | Self::Malformed(_) | Self::QueueFull(_) | Self::TooLong(_) => Fault::Worker,
             Self::NoWorker | Self::WorkerDied => Fault::Worker,
             Self::BrokerDown | Self::BrokerRefused(_) | Self::DeadlineUnknown => Fault::Broker,
@@ -92,6 +98,7 @@ impl Failure {
         match self {
             Self::QueueFull(wait) | Self::TooLong(wait) => Some(*wait),
             Self::NoWorker => Some(NO_WORKER_WAIT),
+            Self::TooMany(_) => Some(TOO_MANY_WAIT),
             Self::Overload(_) | Self::BrokerDown | Self::BrokerRefused(_) | Self::Draining => {
                 Some(Duration::from_secs(1))
             }

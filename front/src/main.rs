@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tempest::commands::{self, CommandError, Message};
+use tempest::commands::{self, CommandError, Message, Show};
 use tempest::config::{self, Flags, Loaded, Mode, options};
 use tempest::listener::{self, Passed};
 use tempest::telemetry::logging::{self, Logging};
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Command::Front(settings) => run(Mode::Front, &settings.0),
         Command::Supervise(supervise) => run(Mode::Supervise, &supervise.flags()),
         Command::Publish(publish) => with_config(Mode::Client, &publish.place.0, |loaded| send(loaded, &publish)),
-        Command::Status(status) => with_config(Mode::Client, &status.place.0, |loaded| show(loaded, status.json)),
+        Command::Status(status) => with_config(Mode::Client, &status.place.0, |loaded| show(loaded, &status)),
         Command::Config { command: ConfigCommand::Check { file } } => check(file),
     }
 }
@@ -99,8 +99,8 @@ fn send(loaded: Loaded, publish: &cli::Publish) -> ExitCode {
     tell(commands::publish(&loaded, message))
 }
 
-fn show(loaded: Loaded, json: bool) -> ExitCode {
-    tell(commands::status(&loaded, json))
+fn show(loaded: Loaded, status: &cli::Status) -> ExitCode {
+    tell(commands::status(&loaded, Show { json: status.json, channels: status.channels }))
 }
 
 fn tell(result: Result<String, CommandError>) -> ExitCode {

@@ -19,7 +19,7 @@ use crate::config::{Config, RedisUrl};
 use crate::connection::Connections;
 use crate::error::Failure;
 use crate::http::{Context, Router};
-use crate::hub::{Hub, Totals};
+use crate::hub::{Census, Hub, Totals};
 use crate::ident::{FrontId, ReactorId};
 use crate::lifecycle::{Life, Phase};
 use crate::queue::{Dispatch, Keeper};
@@ -45,6 +45,8 @@ pub struct Shared {
     pub problems: Arc<Problems>,
     /// Streams and channels.
     pub totals: Arc<Totals>,
+    /// Which channels are busy.
+    pub census: Census,
     /// Bytes of request bodies held.
     pub body_memory: Arc<AtomicUsize>,
     /// Reactors whose way to Redis is open.
@@ -183,7 +185,8 @@ impl Reactor {
         until_the_end(life, hub.keep_alive());
         let (connections, context) = (Rc::clone(&self.connections), Rc::clone(&self.context));
         until_the_end(life, async move { connections.keep_time(&context).await });
-        let registry = Registry::new(Arc::clone(shared), index, Rc::clone(&self.broker));
+        let (broker, hub) = (Rc::clone(&self.broker), Rc::clone(&self.context.hub));
+        let registry = Registry::new(Arc::clone(shared), index, broker, hub);
         until_the_end(life, registry.beat());
     }
 
@@ -199,7 +202,11 @@ impl Reactor {
 
     /// Goodbye to the streams, answers to what is in flight, refusals when the time is over.
     async fn drain(&self, incoming: &mut mpsc::UnboundedReceiver<(StdTcpStream, Guard)>, mut life: Life) {
-        self.context.hub.drain();
+        let hub = &self.context.hub;
+        hub.drain();
+        // The last reader to be told needs time to take it.
+        let goodbye = self.context.config.channels.goodbye.min(self.context.config.front.grace / 2);
+        until_the_end(&life, Rc::clone(hub).say_goodbye(goodbye));
         let streams = &self.context.metrics.streams_open;
         let quiet = async {
             // Not closed from this side: whoever accepts may be about to hand over a socket, and would drop it. The end

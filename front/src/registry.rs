@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::broker::{Broker, Command, text_of};
 use crate::config::RouteKind;
+use crate::hub::{Busy, Hub};
 use crate::ident::ReactorId;
 use crate::reactor::Shared;
 use crate::telemetry::{AnswerOutcome, Problem};
@@ -43,6 +44,7 @@ struct Record<'a> {
     started: u64,
     reactors: Vec<String>,
     counters: Counters,
+    channels: Vec<Busy>,
     problems: Vec<Problem>,
 }
 
@@ -61,8 +63,9 @@ struct Counters {
 pub struct Registry {
     shared: Arc<Shared>,
     reactor: ReactorId,
-    first: bool,
+    index: usize,
     broker: Rc<Broker>,
+    hub: Rc<Hub>,
     up: std::cell::Cell<bool>,
     /// Every reactor that was seen, by its last beat in ms: a Redis that has lost its memory is told of them, since a
     /// late answer to a dead one makes a list that nobody would look for.
@@ -73,13 +76,14 @@ pub struct Registry {
 
 impl Registry {
     /// For reactor number `index`.
-    pub fn new(shared: Arc<Shared>, index: usize, broker: Rc<Broker>) -> Self {
+    pub fn new(shared: Arc<Shared>, index: usize, broker: Rc<Broker>, hub: Rc<Hub>) -> Self {
         let reactor = ReactorId::new(&shared.front, index);
         Self {
             shared,
             reactor,
-            first: index == 0,
+            index,
             broker,
+            hub,
             up: std::cell::Cell::new(false),
             seen: RefCell::default(),
             told: RefCell::default(),
@@ -100,7 +104,7 @@ impl Registry {
             if fresh || looked >= 20 {
                 looked = 0;
                 self.write();
-                if self.first && beats % CLEAR_EVERY == 0 {
+                if self.index == 0 && beats % CLEAR_EVERY == 0 {
                     self.clear().await;
                 }
                 beats += 1;
@@ -126,7 +130,8 @@ impl Registry {
         let now = now.as_bytes();
         let reactor = self.reactor.as_str().as_bytes();
         self.broker.forget(Command::new(&[b"ZADD", keys.fronts().as_bytes(), now, reactor]));
-        if !self.first {
+        self.shared.census.tell(self.index, self.hub.busy_channels());
+        if self.index != 0 {
             return;
         }
         let record = record(&self.shared);
@@ -222,6 +227,7 @@ pub fn record(shared: &Shared) -> Vec<u8> {
             answers_late: metrics.answers.get(AnswerOutcome::Late),
             answers_malformed: metrics.answers.get(AnswerOutcome::Malformed),
         },
+        channels: shared.census.busiest(),
         problems: shared.problems.recent(),
     };
     serde_json::to_vec(&record).expect("a record is plain data")

@@ -17,17 +17,16 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, RedisUrl};
 use crate::http::early_response;
+use crate::hub::Census;
 use crate::ident::FrontId;
 use crate::lifecycle::{Life, Lifecycle, Phase, PhaseSetter};
-use crate::listener::{BACKLOG, ListenError};
+use crate::listener::{BACKLOG, ListenError, Shortage};
 use crate::reactor::{self, Handle, Shared};
 use crate::registry::wall_ms;
 use crate::telemetry::{AccessLog, Metrics, Problems, Refusal};
 
 /// Time between two looks whether the way to Redis is open; there is no event for it across threads.
 const CONNECTED_LOOK: Duration = Duration::from_millis(5);
-/// A pause after accepting has failed, for instance for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// After the grace period, this long for the refusals and the rest.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
@@ -79,6 +78,7 @@ pub fn start(
         access,
         problems: Arc::new(Problems::default()),
         totals: Arc::default(),
+        census: Census::default(),
         body_memory: Arc::default(),
         connected: AtomicUsize::new(0),
         admin: std::sync::OnceLock::new(),
@@ -118,16 +118,24 @@ async fn connected(shared: &Shared, patience: Duration) {
 
 async fn accept(listener: TcpListener, reactors: Vec<Handle>, shared: Arc<Shared>, mut life: Life) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    let mut shortage = Shortage::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = life.reached(Phase::Draining) => return take_waiting(listener, &reactors, &shared),
         };
         match accepted.and_then(|(socket, _)| socket.into_std()) {
-            Ok(socket) => hand_over(socket, &reactors, &shared),
+            Ok(socket) => {
+                shortage.accepted();
+                hand_over(socket, &reactors, &shared);
+            }
             Err(error) => {
-                tracing::warn!("cannot accept: {error}");
-                sleep(ACCEPT_PAUSE).await;
+                let Some(wait) = shortage.failed(&error) else { continue };
+                shared.metrics.accept_failures.inc();
+                tokio::select! {
+                    () = sleep(wait) => {}
+                    () = life.reached(Phase::Draining) => {}
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Child processes whose output is kept, that are ended by their own pid and never outlive their owner.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 
 use crate::wait::{PATIENCE, wait_until};
 
@@ -192,6 +192,22 @@ impl Process {
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         self.wait();
+    }
+
+    /// Lets it have this many descriptors more than it has, and no others; `None`: as many as we may.
+    pub fn limit_descriptors(&self, more: Option<usize>) {
+        let own = getrlimit(Resource::Nofile);
+        let current = more.map_or(own.current, |more| self.free_descriptors().nth(more));
+        let pid = Pid::from_raw(self.pid().cast_signed()).expect("a child's id is not 0");
+        prlimit(Some(pid), Resource::Nofile, Rlimit { current, maximum: own.maximum }).expect("it is our child");
+    }
+
+    /// The numbers that its next descriptors will have, in this order.
+    fn free_descriptors(&self) -> impl Iterator<Item = u64> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs");
+        let number = |name: std::ffi::OsString| name.to_str().and_then(|name| name.parse::<u64>().ok());
+        let taken: BTreeSet<u64> = entries.filter_map(|entry| number(entry.ok()?.file_name())).collect();
+        (0..).filter(move |number| !taken.contains(number))
     }
 
     /// Resident memory in bytes.

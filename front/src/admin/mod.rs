@@ -21,12 +21,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::listener::Shortage;
+
 /// Open connections; further ones wait to be accepted.
 const CONNECTIONS: usize = 64;
 /// How long a connection may take for a head, or be idle.
 const HEAD_TIME: Duration = Duration::from_secs(30);
-/// A pause after accepting has failed, for instance for want of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Bytes of a request's head, the least that hyper takes.
 const HEAD_BYTES: usize = 8 * 1024;
 
@@ -79,10 +79,12 @@ async fn accept(listener: TcpListener, subject: Arc<dyn Subject>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     // Connections end with the listener, since this set ends with this task.
     let mut connections = JoinSet::new();
+    let mut shortage = Shortage::default();
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
         match listener.accept().await {
             Ok((socket, _)) => {
+                shortage.accepted();
                 let connection = serve(socket, Arc::clone(&subject));
                 connections.spawn(async move {
                     connection.await;
@@ -90,8 +92,9 @@ async fn accept(listener: TcpListener, subject: Arc<dyn Subject>) {
                 });
             }
             Err(error) => {
-                tracing::warn!("cannot accept: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                if let Some(wait) = shortage.failed(&error) {
+                    tokio::time::sleep(wait).await;
+                }
             }
         }
         while connections.try_join_next().is_some() {}

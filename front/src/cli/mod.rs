@@ -23,6 +23,7 @@ Examples:
   tempest publish news 'hello'              to every browser on /sub/news
   date | tempest publish clock - --event tick
   tempest status                            fronts, queues and workers
+  tempest status --channels                 what browsers read, and how many
   tempest config check                      every fault of tempest.toml at once
 
 A setting is taken from its flag, else its variable, else the file, else its default.
@@ -118,6 +119,9 @@ pub(crate) struct Status {
     /// As one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// The channels that browsers read, with their streams over all fronts
+    #[arg(long)]
+    pub(crate) channels: bool,
     #[command(flatten)]
     pub(crate) place: Place,
 }

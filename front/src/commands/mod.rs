@@ -2,6 +2,7 @@
 //!
 //! Each command gives its text and prints nothing; the binary does. Nothing here starts anything.
 
+mod channels;
 mod publish;
 mod status;
 mod table;
@@ -13,7 +14,7 @@ use crate::up::state::{self, Run};
 use tempest_protocol::Keys;
 
 pub use publish::{MESSAGE_BYTES, Message, publish};
-pub use status::status;
+pub use status::{Show, status};
 
 /// The Redis that is taken where nothing names one and nothing runs here.
 const DEFAULT_REDIS: (&str, u16) = ("127.0.0.1", 6379);

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::table::{Table, duration, printable};
-use super::{CommandError, Place, with_redis};
+use super::{CommandError, Place, channels, with_redis};
 use crate::broker::control::{FrontState, QueueState, Registry};
 use crate::config::Loaded;
 
@@ -15,17 +15,29 @@ const UNKNOWN: &str = "-";
 /// Recent problems shown, the latest of all fronts.
 const PROBLEMS: usize = 10;
 
-/// The picture of who is there: a text for people, or one JSON object.
-pub fn status(loaded: &Loaded, json: bool) -> Result<String, CommandError> {
+/// What is shown, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Show {
+    /// As one JSON object, not as a text for people.
+    pub json: bool,
+    /// The channels that are read, not who is there.
+    pub channels: bool,
+}
+
+/// The picture of who is there, or of what is read.
+pub fn status(loaded: &Loaded, show: Show) -> Result<String, CommandError> {
     let place = Place::find(loaded);
     let registry = with_redis(&place, async |control| control.registry(&place.keys).await)?;
-    if json {
-        let mut picture = serde_json::json!(registry);
+    if show.json {
+        let mut picture = if show.channels { channels::json(&registry) } else { serde_json::json!(registry) };
         picture["redis"] = place.redis.to_string().into();
         picture["prefix"] = place.keys.prefix().into();
         return Ok(picture.to_string());
     }
     let head = format!("Redis {}, keys under {}:", place.redis, place.keys.prefix());
+    if show.channels {
+        return Ok([head, channels::text(&registry)].join("\n\n"));
+    }
     let [fronts, queues, workers] = [fronts(&registry), queues(&registry), workers(&registry)];
     Ok([head, fronts, queues, workers, processes(&registry), problems(&registry)].join("\n\n"))
 }

@@ -30,7 +30,12 @@ impl Table {
 
 /// Records are other processes' words: nothing in them may speak to the terminal.
 pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || turns_text(c) { '\u{fffd}' } else { c }).collect()
+}
+
+/// Marks that change the direction of all that follows them in a line.
+fn turns_text(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A duration in ms in its two largest units: `3d 4h`, `12m 5s`, `0s`.

@@ -133,6 +133,10 @@ fn read_channels(mut section: Section<'_>) -> Channels {
         buffer_bytes: s.get("buffer_bytes", bytes(KIB), MIB),
         buffer_messages: s.get("buffer_messages", count(SOME), 1024),
         streams: s.get("streams", count(SOME), 16_384),
+        streams_per_address: s.get("streams_per_address", count(ANY), 0),
+        streams_per_user: s.get("streams_per_user", count(ANY), 0),
+        stream_life: s.optional("stream_life", time(Duration::from_secs(1))),
+        goodbye: s.get("goodbye", time(Duration::ZERO), Duration::from_secs(1)),
         channels: s.get("channels", count(SOME), 16_384),
         name_bytes: s.get("name_bytes", count(1..=65_535), 1024),
         subscribe_time: s.get("subscribe_time", time(TICK), Duration::from_secs(5)),
@@ -151,8 +155,9 @@ fn read_rule(mut section: Section<'_>) -> Option<ChannelRule> {
     let array_form = section.get("payload", one_of(&[("auto", true), ("raw", false)]), true);
     let history = section.has("history").then(|| read_history(section.section("history")));
     section.ignore(&["history"]);
+    let gone = section.get("gone", boolean, false);
     section.finish();
-    Some(ChannelRule { pattern: pattern?, control, array_form, history })
+    Some(ChannelRule { pattern: pattern?, control, array_form, history, gone })
 }
 
 fn read_history(mut section: Section<'_>) -> History {

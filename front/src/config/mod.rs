@@ -157,6 +157,14 @@ pub struct Channels {
     pub buffer_messages: usize,
     /// Streams in one process; further ones are answered 503.
     pub streams: usize,
+    /// Streams of one client address in one process, of a /64 for IPv6; 0: no limit. Further ones are answered 429.
+    pub streams_per_address: usize,
+    /// Streams of one user in one process; 0: no limit. Further ones are answered 429.
+    pub streams_per_user: usize,
+    /// A stream is ended, to come back, after 80 to 100 % of this; None: it may last for ever.
+    pub stream_life: Option<Duration>,
+    /// Over how long a drain spreads the ends of its streams.
+    pub goodbye: Duration,
     /// Channels subscribed by one process; further ones are answered 503.
     pub channels: usize,
     /// Bytes of a channel's name.
@@ -191,6 +199,8 @@ pub struct ChannelRule {
     pub array_form: bool,
     /// What is kept of what was published; None: nothing.
     pub history: Option<History>,
+    /// There is nothing to read any more: answered 204, after which an EventSource does not come back.
+    pub gone: bool,
 }
 
 /// What a channel keeps.

@@ -88,12 +88,16 @@ fn reads_every_setting() {
     assert_eq!(config.channels.cors, ["https://app.example"]);
     let limits = &config.limits;
     assert_eq!((limits.attempts, limits.crashes, limits.dead_letters, limits.withdrawn), (8, 9, 10, 11));
-    let rules: Vec<_> = config.channels.rules.iter().map(|r| (r.pattern.as_str(), r.control, r.array_form)).collect();
-    assert_eq!(rules, [("jobs.*", true, true), ("chat.*", false, false), ("news.*", false, true)]);
-    let history = config.channels.rule("news.at").and_then(|rule| rule.history);
+    let (channels, rule) = (&config.channels, |r: &ChannelRule| (r.control, r.array_form, r.gone));
+    let rules: Vec<_> = channels.rules.iter().map(|r| (r.pattern.as_str(), rule(r))).collect();
+    let (jobs, chat, news) = ((true, true, false), (false, false, true), (false, true, false));
+    assert_eq!(rules, [("jobs.*", jobs), ("chat.*", chat), ("news.*", news)]);
+    let history = channels.rule("news.at").and_then(|rule| rule.history);
     assert_eq!(history, Some(History { messages: 12, time: Duration::from_secs(1800) }));
-    assert_eq!((config.channels.patterns.as_slice(), config.channels.resuming), (&[Pattern::new("orders.*")][..], 15));
-    assert_eq!((config.channels.per_stream, config.channels.logs_per_stream), (13, 14));
+    assert_eq!((channels.patterns.as_slice(), channels.resuming), (&[Pattern::new("orders.*")][..], 15));
+    assert_eq!((channels.per_stream, channels.logs_per_stream), (13, 14));
+    assert_eq!((channels.streams, channels.streams_per_address, channels.streams_per_user), (8, 60, 61));
+    assert_eq!((channels.stream_life, channels.goodbye), (Some(Duration::from_secs(600)), Duration::from_secs(2)));
     assert_eq!((config.log.access, config.log.format), (AccessLog::Json, LogFormat::Text));
     assert_eq!(config.log.level, "info,tempest::broker=debug");
 }

@@ -25,7 +25,7 @@ use hyper::body::Incoming;
 
 use crate::config::Config;
 use crate::error::Failure;
-use crate::hub::{Hub, Opened, Opening};
+use crate::hub::{Hub, Opened, Opening, Place};
 use crate::ident::RequestId;
 use crate::lifecycle::Life;
 use crate::queue::Dispatch;
@@ -96,6 +96,8 @@ pub struct Peer {
 pub struct Detach {
     /// Its places among the channels' readers.
     pub opened: Opened,
+    /// Its place among the streams of its address and user.
+    pub place: Place,
     /// How it begins.
     pub opening: Opening,
     /// The request's id.

@@ -71,6 +71,7 @@ fn describe(failure: &Failure) -> (StatusCode, String) {
         Failure::BodyTimeout => text(StatusCode::REQUEST_TIMEOUT, "the body stopped coming"),
         Failure::ClientGone => text(StatusCode::BAD_REQUEST, "the body broke off"),
         Failure::Overload(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
+        Failure::TooMany(why) => text(StatusCode::TOO_MANY_REQUESTS, why),
         Failure::QueueFull(_) => text(StatusCode::SERVICE_UNAVAILABLE, "too many requests are queued; try again later"),
         Failure::TooLong(_) => {
             text(StatusCode::SERVICE_UNAVAILABLE, "the wait for a worker would be too long; try again later")

@@ -38,21 +38,25 @@ pub(super) async fn answer(
         return Ok(preflight(cors));
     }
     ask.wanted.iter().try_for_each(|wanted| may_read(context, wanted))?;
+    if ask.wanted.iter().all(|wanted| is_gone(channels, wanted)) {
+        return Ok(nothing_more(cors));
+    }
     if !accepts_events(request.headers()) {
         return Err(Failure::NotAcceptable("this path gives text/event-stream"));
     }
     if *request.method() == Method::HEAD {
         return Ok(with_headers(Response::new(Body::whole("")), cors));
     }
-    let opened = match context.hub.open(&ask.wanted, ask.tell).await {
-        Ok(opened) => opened,
+    let taken = match context.hub.place(peer.remote.ip(), None) {
+        Ok(place) => context.hub.open(&ask.wanted, ask.tell).await.map(|opened| (place, opened)),
+        Err(refused) => Err(refused),
+    };
+    let (place, opened) = match taken {
+        Ok(both) => both,
         // An EventSource that gets any other status never comes back; so this one is told when to.
         Err(Refused::Away) => return Ok(with_headers(come_back_later("the publishers cannot be reached now"), cors)),
         Err(Refused::Draining) => return Ok(with_headers(come_back_later("this server is going away"), cors)),
-        Err(Refused::Streams | Refused::Channels) => {
-            context.metrics.refused.inc(Refusal::TooManyPending);
-            return Err(Failure::Overload("too many streams are open"));
-        }
+        Err(refused) => return Err(no_room(context, refused)),
     };
     let chunked = request.version() == Version::HTTP_11;
     let resumed = ask.resumes.then(|| if opened.is_lossy() { ResumeOutcome::Lost } else { ResumeOutcome::Complete });
@@ -64,7 +68,7 @@ pub(super) async fn answer(
     let head = head(chunked, cors, start.as_deref(), resumed).into();
     let opening = Opening { head, first: first_lines(channels, start.as_deref()), chunked };
     context.metrics.requests.inc(StatusCode::OK.as_u16());
-    *peer.detach.borrow_mut() = Some(Box::new(Detach { opened, opening, id, entry: entry.cloned() }));
+    *peer.detach.borrow_mut() = Some(Box::new(Detach { opened, place, opening, id, entry: entry.cloned() }));
     peer.wake();
     // The connection ends this future when it takes the socket.
     std::future::pending().await
@@ -84,6 +88,39 @@ fn may_read(context: &Context, wanted: &Wanted) -> Result<(), Failure> {
         return Err(Failure::Forbidden("this channel is not public"));
     }
     Ok(())
+}
+
+/// True where the channel's rule says that there is nothing to read any more.
+fn is_gone(channels: &Channels, wanted: &Wanted) -> bool {
+    !wanted.pattern && channels.rule(&wanted.name).is_some_and(|rule| rule.gone)
+}
+
+/// 204 ends an EventSource for good, without an error that a page would have to tell from others.
+fn nothing_more(cors: Option<HeaderValue>) -> Response<Body> {
+    let mut response = Response::new(Body::whole(""));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    // A cache may keep a 204 otherwise, and the channel may be there again after a change of the configuration.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(origin) = cors {
+        add_origin(response.headers_mut(), origin);
+    }
+    response
+}
+
+/// Counts a stream that finds no room, and says which limit it met.
+fn no_room(context: &Context, refused: Refused) -> Failure {
+    let (reason, failure) = match refused {
+        Refused::Channels => (Refusal::Channels, Failure::Overload("too many channels are subscribed")),
+        Refused::Address => {
+            (Refusal::StreamsPerAddress, Failure::TooMany("too many streams are open from this address"))
+        }
+        Refused::User => (Refusal::StreamsPerUser, Failure::TooMany("too many streams are open for this user")),
+        Refused::Streams | Refused::Away | Refused::Draining => {
+            (Refusal::Streams, Failure::Overload("too many streams are open"))
+        }
+    };
+    context.metrics.refused.inc(reason);
+    failure
 }
 
 /// True where `Accept` is missing or has a range that event streams fall into.

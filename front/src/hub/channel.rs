@@ -7,10 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
+use std::time::Duration;
 
 use tempest_protocol::LogId;
 
 use super::frame::Frame;
+use super::lag::Lag;
 use super::log::ChannelLog;
 
 /// A reader's place.
@@ -29,6 +31,9 @@ pub(super) struct Reader {
     pub(super) beat: Cell<bool>,
     pub(super) ending: Cell<bool>,
     pub(super) draining: Cell<bool>,
+    /// When it has lasted long enough, in sweeps.
+    pub(super) ends: Cell<u32>,
+    pub(super) over: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Its index among the channel's readers.
     place: Cell<usize>,
@@ -51,6 +56,12 @@ impl Reader {
         }
     }
 
+    /// The front goes: the stream ends when all that waits for it is written.
+    pub(super) fn send_away(&self) {
+        self.draining.set(true);
+        self.wake();
+    }
+
     pub(super) fn wake(&self) {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
@@ -64,6 +75,9 @@ pub(super) struct Channel {
     pub(super) kind: Kind,
     /// Streams open or being opened.
     pub(super) seats: Cell<usize>,
+    /// Publications so far.
+    pub(super) published: Cell<u64>,
+    pub(super) lag: Lag,
     max_messages: usize,
     max_bytes: usize,
     ring: RefCell<Ring>,
@@ -160,6 +174,8 @@ impl Channel {
             kind,
             // Whoever makes it takes the first seat.
             seats: Cell::new(1),
+            published: Cell::new(0),
+            lag: Lag::default(),
             max_messages,
             max_bytes,
             ring: RefCell::new(Ring { retained, ..Ring::default() }),
@@ -184,6 +200,8 @@ impl Channel {
             beat: Cell::new(false),
             ending: Cell::new(false),
             draining: Cell::new(false),
+            ends: Cell::new(u32::MAX),
+            over: Cell::new(false),
             waker: RefCell::new(None),
             place: Cell::new(readers.len()),
         });
@@ -255,19 +273,28 @@ impl Channel {
         }
     }
 
-    pub(super) fn drain(&self) {
+    /// All readers of now.
+    pub(super) fn readers(&self) -> Vec<Rc<Reader>> {
+        self.readers.borrow().clone()
+    }
+
+    /// Marks the readers of which something is due.
+    pub(super) fn sweep(&self, now: u32) {
         for reader in &*self.readers.borrow() {
-            reader.draining.set(true);
-            reader.wake();
+            let (beat, over) = (reader.due.get() <= now, reader.ends.get() <= now);
+            if beat || over {
+                reader.beat.set(beat);
+                reader.over.set(over);
+                reader.wake();
+            }
         }
     }
 
-    pub(super) fn sweep(&self, now: u32) {
-        for reader in &*self.readers.borrow() {
-            if reader.due.get() <= now {
-                reader.beat.set(true);
-                reader.wake();
-            }
+    /// Times the message that came last, `age` after it was published; none is kept where nobody reads.
+    pub(super) fn time_latest(&self, age: Duration) {
+        let ring = self.ring.borrow();
+        if !ring.kept.is_empty() {
+            self.lag.came(ring.end() - 1, ring.first, age);
         }
     }
 
@@ -408,6 +435,21 @@ mod tests {
         }
         assert!(channel.readers.borrow().is_empty());
         assert!(channel.ring.borrow().kept.is_empty());
+    }
+
+    #[test]
+    fn a_sweep_marks_who_is_due_and_who_has_lasted_long_enough() {
+        let channel = channel(10);
+        let (quiet, old) = (channel.join(2, None), channel.join(9, None));
+        quiet.ends.set(9);
+        old.ends.set(3);
+        let marks = |now| {
+            channel.sweep(now);
+            [&quiet, &old].map(|reader| (reader.beat.get(), reader.over.get()))
+        };
+        assert_eq!(marks(1), [(false, false), (false, false)]);
+        assert_eq!(marks(2), [(true, false), (false, false)]);
+        assert_eq!(marks(3), [(true, false), (false, true)]);
     }
 
     /// A reader that notes when it is woken.

@@ -216,7 +216,9 @@ impl Hub {
         self.metrics.publications.inc(PublicationKind::History);
         let payload = decode_payload(payload, channel.kind.array_form, channel.kind.control);
         let frame = Frame::of(&payload, Some(id));
+        channel.published.set(channel.published.get() + 1);
         self.deliver(channel, Message { frame, id: Some(id), channel: None, ours: false, hole: false });
+        channel.time_latest(Duration::from_millis(self.broker.now_ms().saturating_sub(id.ms)));
         if payload == Payload::End {
             channel.end();
         }

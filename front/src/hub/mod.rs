@@ -6,10 +6,14 @@
 //! HTTP beyond the framing of a chunk, nor where connections come from.
 
 mod catch_up;
+mod census;
 mod channel;
 mod frame;
+mod lag;
+mod life;
 mod log;
 mod opening;
+mod places;
 mod several;
 mod stream;
 
@@ -29,16 +33,22 @@ use crate::broker::Broker;
 use crate::config::Channels;
 use crate::telemetry::{Metrics, PublicationKind};
 
+pub use census::{Busy, Census};
 use channel::{Channel, Kind, Message};
 use frame::Frame;
 use log::ChannelLog;
 pub use opening::{Opened, Start, Wanted};
+pub use places::Place;
+use places::Places;
 pub use stream::{Opening, start};
 
 /// Readers woken in one go. Enough that walking costs little beside writing to them, few enough that a message which
 /// comes while thousands are served is not behind them all.
 const SLICE: usize = 128;
-/// How often quiet streams are looked for.
+/// How often quiet streams, and those whose time is over, are looked for: a walk over all readers. It was measured
+/// against a wheel of timers: at 19,000 streams the walk takes 0.2 ms when they share a channel and 0.8 ms when each has
+/// its own, less than a thousandth of the second between two. A wheel takes 0.04 ms, and costs every stream its place
+/// in it.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Counts that all reactors of a process share, for their limits.
@@ -46,6 +56,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub struct Totals {
     streams: AtomicUsize,
     channels: AtomicUsize,
+    places: Places,
 }
 
 /// The channels of one reactor.
@@ -75,6 +86,10 @@ pub enum Refused {
     Streams,
     /// As many channels are subscribed as may be.
     Channels,
+    /// As many streams of the client's address are open as may be.
+    Address,
+    /// As many streams of the client's user are open as may be.
+    User,
     /// Redis did not confirm the subscription in time.
     Away,
     /// The front is being shut down.
@@ -185,7 +200,10 @@ impl Hub {
             self.metrics.publications.inc(PublicationKind::Plain);
             let payload = decode_payload(payload, channel.kind.array_form, channel.kind.control);
             let frame = Frame::of(&payload, None);
+            channel.published.set(channel.published.get() + 1);
             self.deliver(&channel, Message { frame, id: None, channel: None, ours: false, hole: false });
+            // When it was published is not known, only when it came.
+            channel.time_latest(Duration::ZERO);
             if payload == Payload::End {
                 channel.end();
             }
@@ -214,6 +232,7 @@ impl Hub {
         // A command to end is for those who asked for this channel by its name.
         let array_form = self.config.rule(name).is_none_or(|rule| rule.array_form);
         let frame = Frame::of(&decode_payload(payload, array_form, false), None);
+        channel.published.set(channel.published.get() + 1);
         self.deliver(&channel, Message { frame, id: None, channel: Some(name.into()), ours: false, hole: false });
     }
 
@@ -274,15 +293,7 @@ impl Hub {
         }
     }
 
-    /// Sends every reader away with a hint when to come back, spread so that they do not come all at once.
-    pub fn drain(&self) {
-        self.draining.set(true);
-        for channel in self.channels.borrow().values() {
-            channel.drain();
-        }
-    }
-
-    /// Marks the streams that have been quiet for too long, until dropped.
+    /// Marks the streams that have been quiet for too long, and those that have lasted long enough, until dropped.
     pub async fn keep_alive(self: Rc<Self>) {
         let mut sweeps = interval(SWEEP);
         loop {

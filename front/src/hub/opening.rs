@@ -122,6 +122,8 @@ impl Seat {
     pub(super) fn rejoin(&mut self) -> LogId {
         let last = self.channel.kind.log.as_ref().and_then(|log| log.last.get()).unwrap_or_default();
         let fresh = self.channel.join(self.reader.due.get(), None);
+        fresh.ends.set(self.reader.ends.get());
+        fresh.draining.set(self.reader.draining.get());
         self.channel.part(&self.reader);
         self.reader = fresh;
         last

@@ -15,10 +15,10 @@ use tokio::net::TcpStream;
 
 use super::channel::{Channel, Message, Reader};
 use super::frame::Frame;
+use super::life::come_back;
 use super::opening::{Begin, Seat, StreamPlace};
 use super::several::Several;
 use super::{Hub, Opened};
-use crate::backoff::random_unit;
 use crate::broker::Broker;
 use crate::telemetry::{Metrics, StreamDrop};
 
@@ -28,8 +28,6 @@ const JOIN: usize = 64;
 const DISCARD: usize = 512;
 /// Reads in a row before others on the reactor have their turn.
 const READS: usize = 16;
-/// What a draining front tells readers: come back after this many ms, and up to as many more.
-const COME_BACK_MS: f64 = 1000.0;
 
 /// How a stream begins.
 pub struct Opening {
@@ -61,7 +59,7 @@ pub fn start<G: Unpin + 'static>(
         let ended = stream.catch_up(begins).await;
         drop(permit);
         match ended {
-            Some(reason) => stream.finish(Some(reason)),
+            Some(reason) => stream.end(reason),
             // A task of its own, without what only the past needed.
             None => drop(tokio::task::spawn_local(stream)),
         }
@@ -80,7 +78,7 @@ pub(super) struct Stream<G> {
     beat_every: u32,
     chunked: bool,
     /// The goodbye is under way.
-    leaving: Option<Option<StreamDrop>>,
+    leaving: Option<StreamDrop>,
     /// Told the bytes written, head included.
     report: Option<Box<dyn FnOnce(u64)>>,
     _place: StreamPlace,
@@ -111,8 +109,9 @@ impl<G> Stream<G> {
         for (seat, begin) in seats.iter().zip(begins) {
             seat.reader.after.set(begin.at.unwrap_or_default());
         }
-        // One of them is enough to know when something was written.
+        // One of them is enough to know when something was written, and when it has lasted long enough.
         seats[0].reader.due.set(hub.clock.get() + beat_every);
+        seats[0].reader.ends.set(hub.ends_at());
         let seats = match (seats.len(), tell) {
             (1, false) => Seats::One(seats.swap_remove(0)),
             _ => Seats::Many(Box::new((seats, Several::new(begins.iter().map(|begin| begin.at).collect(), tell)))),
@@ -147,14 +146,8 @@ impl<G> Stream<G> {
         }
     }
 
-    fn finish(mut self, reason: Option<StreamDrop>) {
-        self.end(reason);
-    }
-
-    fn end(&mut self, reason: Option<StreamDrop>) {
-        if let Some(reason) = reason {
-            self.hub().metrics.stream_drops.inc(reason);
-        }
+    fn end(&mut self, reason: StreamDrop) {
+        self.hub().metrics.stream_drops.inc(reason);
         if let Some(report) = self.report.take() {
             report(self.written);
         }
@@ -229,21 +222,21 @@ impl<G> Drop for Stream<G> {
 }
 
 impl<G> Stream<G> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<StreamDrop>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StreamDrop> {
         self.seats().iter().for_each(|seat| seat.reader.listen(cx.waker()));
         if self.peer_left(cx) {
-            return Poll::Ready(Some(StreamDrop::Client));
+            return Poll::Ready(StreamDrop::Client);
         }
         match self.write(cx) {
             Ok(poll) => poll,
-            Err(_) => Poll::Ready(Some(StreamDrop::Client)),
+            Err(_) => Poll::Ready(StreamDrop::Client),
         }
     }
 
-    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<Option<StreamDrop>>> {
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<StreamDrop>> {
         loop {
             if self.leaving.is_none() && self.seats().iter().any(|seat| seat.channel.lost(&seat.reader)) {
-                return Ok(Poll::Ready(Some(StreamDrop::Slow)));
+                return Ok(Poll::Ready(StreamDrop::Slow));
             }
             // Our own bytes never split a message: they are set only between two.
             let sent = if !self.own.is_empty() {
@@ -299,6 +292,9 @@ impl<G> Stream<G> {
                 self.written += bytes as u64;
                 self.alive();
                 self.hub().metrics.deliveries.add(messages);
+                if let Some(lag) = channel.lag.written(reader.cursor.get()) {
+                    self.hub().metrics.stream_lag.observe(lag);
+                }
                 self.hub().metrics.delivery_bytes.add(bytes as u64);
                 Ok(Sent::Some)
             }
@@ -335,10 +331,11 @@ impl<G> Stream<G> {
     fn next_own(&mut self) -> bool {
         debug_assert!(!Channel::within_message(self.reader()), "own bytes would split a message");
         if self.seats().iter().any(|seat| seat.reader.ending.get()) {
-            self.leave("", None)
+            self.leave("", StreamDrop::Control)
         } else if self.reader().draining.get() {
-            let wait = (COME_BACK_MS * (1.0 + random_unit())) as u64;
-            self.leave(&format!("retry: {wait}\n: this server is going away\n\n"), Some(StreamDrop::Drain))
+            self.leave(&come_back("this server is going away"), StreamDrop::Drain)
+        } else if self.reader().over.get() {
+            self.leave(&come_back("this stream has lasted long enough"), StreamDrop::Life)
         } else if self.reader().beat.get() {
             self.alive();
             self.own = Frame::chunk(b":\n\n").bytes(self.chunked);
@@ -354,7 +351,7 @@ impl<G> Stream<G> {
         self.reader().beat.set(false);
     }
 
-    fn leave(&mut self, words: &str, reason: Option<StreamDrop>) {
+    fn leave(&mut self, words: &str, reason: StreamDrop) {
         let mut goodbye = Vec::new();
         if !words.is_empty() {
             goodbye.extend_from_slice(&Frame::chunk(words.as_bytes()).bytes(self.chunked));

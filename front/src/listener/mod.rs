@@ -5,6 +5,7 @@
 //! one is decided here. It must not accept anything.
 
 mod passed;
+mod shortage;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use crate::config::{Front, Listen};
 
 pub use passed::{ADMIN, HTTP, Passed, PassedError, take};
+pub use shortage::Shortage;
 
 /// Connections that the kernel holds while none is accepted.
 pub const BACKLOG: i32 = 1024;

@@ -3,6 +3,9 @@
 mod delivery;
 mod endings;
 mod history;
+mod life;
+mod limits;
 mod opening;
 mod payloads;
+mod seeing;
 mod several;
