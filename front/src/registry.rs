@@ -12,10 +12,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use redis_protocol::resp2::types::BytesFrame;
 use serde::Serialize;
+use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::broker::{Broker, Command, text_of};
-use crate::config::RouteKind;
+use crate::config::{Channels, RouteKind};
 use crate::hub::{Busy, Hub};
 use crate::ident::ReactorId;
 use crate::reactor::Shared;
@@ -27,6 +28,9 @@ pub const BEAT: Duration = Duration::from_secs(1);
 const DEAD_MS: u64 = 5_000;
 /// How often dead reactors' lists are freed.
 const CLEAR_EVERY: u32 = 5;
+/// How often the rules of channels are written, in beats, and how long they last without that, in ms.
+const HISTORY_EVERY: u32 = 10;
+const HISTORY_MS: &[u8] = b"86400000";
 /// A queue that nobody has announced for this long is forgotten.
 const QUEUE_MS: u64 = 24 * 3600 * 1000;
 /// A dead reactor is remembered for the longest deadline and this much more.
@@ -57,6 +61,15 @@ struct Counters {
     channels: i64,
     answers_late: u64,
     answers_malformed: u64,
+}
+
+/// All rules in their order, since the first that matches holds; one that keeps nothing has no numbers.
+fn history_rules(channels: &Channels) -> Vec<u8> {
+    let rules = channels.rules.iter().map(|rule| {
+        let (messages, ms) = rule.history.map(|history| (history.messages, history.time.as_millis() as u64)).unzip();
+        json!({"prefix": channels.prefix, "pattern": rule.pattern.as_str(), "messages": messages, "ms": ms})
+    });
+    serde_json::Value::from_iter(rules).to_string().into_bytes()
 }
 
 /// The registry's side of one reactor.
@@ -104,6 +117,9 @@ impl Registry {
             if fresh || looked >= 20 {
                 looked = 0;
                 self.write();
+                if self.index == 0 && (fresh || beats % HISTORY_EVERY == 0) {
+                    self.write_history();
+                }
                 if self.index == 0 && beats % CLEAR_EVERY == 0 {
                     self.clear().await;
                 }
@@ -144,6 +160,14 @@ impl Registry {
             queues.iter().for_each(|queue| parts.extend([now, queue.as_bytes()]));
             self.broker.forget(Command::new(&parts));
         }
+    }
+
+    /// Says which channels keep what, for whoever publishes.
+    fn write_history(&self) {
+        let config = &self.shared.config;
+        let rules = history_rules(&config.channels);
+        let key = config.redis.keys.history();
+        self.broker.forget(Command::new(&[b"SET", key.as_bytes(), &rules, b"PX", HISTORY_MS]));
     }
 
     fn queues(&self) -> Vec<&str> {

@@ -333,3 +333,24 @@ fn a_reader_that_does_not_read_what_it_missed_holds_little_of_it() {
     drop((slow, quick));
     world.finish();
 }
+
+#[test]
+fn fronts_say_which_channels_keep_what() {
+    let mut world = World::builder()
+        .set("channels.prefix = \"live:\"")
+        .table("[[channels.rule]]\npattern = \"a.raw\"\npayload = \"raw\"")
+        .table("[[channels.rule]]\npattern = \"a.*\"\nhistory = { messages = 7, time = \"2s\" }")
+        .start();
+    let rules: Json = serde_json::from_str(&world.redis.cmd(&["GET", "tempest:@history"]).text()).expect("JSON");
+    let expected = json!([
+        {"prefix": "live:", "pattern": "a.raw", "messages": null, "ms": null},
+        {"prefix": "live:", "pattern": "a.*", "messages": 7, "ms": 2000},
+    ]);
+    assert_eq!(rules, expected);
+    // A channel with a prefix has its log under its name in Redis.
+    let mut stream = world.front.subscribe("a.b");
+    publish(&mut world.redis, "live:a.b", "0");
+    assert_gets(&mut stream, [0]);
+    drop(stream);
+    world.finish();
+}
