@@ -1,5 +1,6 @@
 //! Browser channels: how a stream begins, what arrives on it, how it ends, and every answer that is no stream.
 
+mod clients;
 mod delivery;
 mod endings;
 mod history;
