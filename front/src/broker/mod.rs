@@ -13,6 +13,7 @@ pub mod control;
 mod dial;
 mod link;
 mod outgoing;
+mod publication;
 mod subscriptions;
 mod wire;
 
@@ -32,6 +33,7 @@ use crate::telemetry::Metrics;
 
 pub use dial::DialError;
 pub(crate) use dial::{Stream, open};
+pub use publication::{By, Declined, Publication, Published};
 pub use subscriptions::Subscriptions;
 pub(crate) use wire::write_command;
 pub use wire::{Command, text_of};
@@ -166,6 +168,15 @@ pub enum NotTaken {
     Full,
 }
 
+/// Why there is no reply to a command that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The command never left this process.
+    Unwritten,
+    /// It left, and the connection broke before Redis said anything.
+    Unknown,
+}
+
 impl Broker {
     /// A broker that connects once [`Broker::start`] is called.
     pub fn new(options: Options, metrics: Arc<Metrics>) -> Rc<Self> {
@@ -241,6 +252,15 @@ impl Broker {
     /// Sends a command and gives its reply; an error means that it was not sent or that no reply came.
     pub fn call(&self, command: Command) -> oneshot::Receiver<BytesFrame> {
         self.push.call(command)
+    }
+
+    /// Sends commands in this order and gives their replies, or what is known of one that has none. Their size decides
+    /// on which connection; commands asked together stay together. The error says why a command was not even taken;
+    /// those before it are under way then.
+    pub fn ask(&self, commands: &[Command]) -> Vec<Result<oneshot::Receiver<Result<BytesFrame, Lost>>, NotTaken>> {
+        let bytes: usize = commands.iter().map(|command| command.0.len()).sum();
+        let link = if bytes > BULK_BYTES { &self.bulk } else { &self.push };
+        commands.iter().map(|command| link.ask(command)).collect()
     }
 
     /// Looks for a server that has gone silent; to be called a few times in every stall limit while pushes are open.

@@ -64,7 +64,7 @@ pub(super) async fn answer(
 }
 
 /// The name in the path, decoded; a message about it never repeats it.
-fn channel_name(encoded: &str, limit: usize) -> Result<String, Failure> {
+pub(super) fn channel_name(encoded: &str, limit: usize) -> Result<String, Failure> {
     if has_broken_percent(encoded) {
         return Err(Failure::BadRequest("the channel's name has a broken percent-encoding"));
     }
@@ -94,15 +94,20 @@ fn has_broken_percent(encoded: &str) -> bool {
     false
 }
 
-/// The system's own channels never; others where a public pattern matches.
-fn may_read(context: &Context, name: &str) -> Result<(), Failure> {
+/// True for the system's own channels.
+pub(super) fn is_reserved(context: &Context, name: &str) -> bool {
     let prefix = context.config.redis.keys.prefix();
-    let channels = &context.config.channels;
     let reserved = |name: &str| {
         let tagged = name.strip_prefix('{').unwrap_or(name);
         name.starts_with("__") || tagged.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(':'))
     };
-    if reserved(name) || reserved(&format!("{}{name}", channels.prefix)) {
+    reserved(name) || reserved(&format!("{}{name}", context.config.channels.prefix))
+}
+
+/// The system's own channels never; others where a public pattern matches.
+fn may_read(context: &Context, name: &str) -> Result<(), Failure> {
+    let channels = &context.config.channels;
+    if is_reserved(context, name) {
         return Err(Failure::Forbidden("this channel's name is reserved"));
     }
     if !channels.public.iter().any(|pattern| pattern.matches(name)) {
@@ -128,7 +133,7 @@ fn accepts_events(headers: &HeaderMap) -> bool {
     !named
 }
 
-fn allowed_origin(channels: &Channels, headers: &HeaderMap) -> Option<HeaderValue> {
+pub(super) fn allowed_origin(channels: &Channels, headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(header::ORIGIN)?;
     if channels.cors.iter().any(|allowed| allowed == "*") {
         return Some(HeaderValue::from_static("*"));
@@ -150,7 +155,7 @@ fn preflight(cors: Option<HeaderValue>) -> Response<Body> {
     response
 }
 
-fn add_origin(headers: &mut HeaderMap, origin: HeaderValue) {
+pub(super) fn add_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     if origin != "*" {
         headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     }

@@ -132,6 +132,12 @@ impl Hub {
         Ok(channel)
     }
 
+    /// Streams open, or being opened, of a channel by the name that browsers use.
+    pub fn streams_on(&self, name: &str) -> usize {
+        let key = format!("{}{name}", self.config.prefix);
+        self.channels.borrow().get(&key).map_or(0, |channel| channel.seats.get())
+    }
+
     fn leave(&self, channel: &Rc<Channel>) {
         self.totals.streams.fetch_sub(1, Ordering::Relaxed);
         channel.seats.set(channel.seats.get() - 1);
