@@ -6,6 +6,7 @@
 mod claims;
 mod death;
 mod keepers;
+mod publish;
 mod queues;
 mod races;
 
