@@ -99,3 +99,68 @@ pub fn matches_pattern(pattern: &str, name: &str) -> bool {
     }
     pattern[p..].iter().all(|&c| c == '*')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let rules = HistoryRules::read(
+            br#"[{"prefix":"live:","pattern":"a?","messages":1,"ms":2},{"pattern":"secret.*"},
+            {"pattern":"*.x","messages":null,"ms":null},{"pattern":"s*","messages":3,"ms":4,"more":1}]"#,
+        )
+        .expect("rules");
+        assert_eq!(rules.keep("live:ab"), Keep::new(1, 2));
+        assert_eq!(rules.keep("some"), Keep::new(3, 4));
+        for none in ["ab", "secret.a", "some.x", ""] {
+            assert_eq!(rules.keep(none), None, "{none}");
+        }
+        assert_eq!(HistoryRules::read(b"[]"), Ok(HistoryRules::default()));
+    }
+
+    #[test]
+    fn rules_that_are_none_are_refused() {
+        let many = |count| format!("[{}]", vec![r#"{"pattern":"a"}"#; count].join(","));
+        assert!(HistoryRules::read(many(MOST_RULES).as_bytes()).is_ok());
+        assert!(HistoryRules::read(many(MOST_RULES + 1).as_bytes()).is_err());
+        for bad in [
+            "",
+            "{}",
+            "[1]",
+            r#"[{"messages":1,"ms":1}]"#,
+            r#"[{"pattern":1}]"#,
+            r#"[{"pattern":"a","prefix":1}]"#,
+            r#"[{"pattern":"a","messages":1}]"#,
+            r#"[{"pattern":"a","messages":0,"ms":1}]"#,
+            r#"[{"pattern":"a","messages":1,"ms":1.5}]"#,
+        ] {
+            assert!(HistoryRules::read(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_has_bounds() {
+        assert!(Keep::new(MOST_MESSAGES, MOST_MS).is_some() && Keep::new(1, 1).is_some());
+        for (messages, ms) in [(0, 1), (1, 0), (MOST_MESSAGES + 1, 1), (1, MOST_MS + 1)] {
+            assert_eq!(Keep::new(messages, ms), None);
+        }
+    }
+
+    #[test]
+    fn patterns_match_whole_names() {
+        for (pattern, name, expected) in [
+            ("*", "", true),
+            ("", "", true),
+            ("a*c", "abbc", true),
+            ("a*c", "abcd", false),
+            ("a*b*c", "aXbYbZc", true),
+            ("?", "\u{fc}", true),
+            ("?", "", false),
+            ("a.c", "abc", false),
+            ("*a*a*a*a*a*b", &"a".repeat(200), false),
+        ] {
+            assert_eq!(matches_pattern(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}
