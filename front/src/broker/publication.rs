@@ -6,8 +6,8 @@
 use redis_protocol::resp2::types::BytesFrame;
 use tempest_protocol::{Keep, Keys, scripts};
 
-use super::wire::{Command, text_of};
 use super::eval;
+use super::wire::{Command, text_of};
 
 /// What an error reply begins with where Redis does not know a script.
 const NO_SCRIPT: &str = "NOSCRIPT";

@@ -126,7 +126,14 @@ mod tests {
     use super::*;
 
     fn message(data: &str, event: Option<&str>, raw: bool) -> Message {
-        Message { channel: "c".into(), data: Some(data.into()), event: event.map(str::to_owned), raw, key: None, history: None }
+        Message {
+            channel: "c".into(),
+            data: Some(data.into()),
+            event: event.map(str::to_owned),
+            raw,
+            key: None,
+            history: None,
+        }
     }
 
     #[test]

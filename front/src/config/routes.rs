@@ -10,7 +10,9 @@ use tempest_protocol::QueueName;
 
 use super::section::Section;
 use super::value::{Read, Value, Wrong, bytes, count, list, one_of, path, queue, string, time};
-use super::{ClientGone, PathPattern, Priority, PublishRoute, QueueRoute, Retry, Route, RouteKind, Segment, WhenNoWorker};
+use super::{
+    ClientGone, PathPattern, Priority, PublishRoute, QueueRoute, Retry, Route, RouteKind, Segment, WhenNoWorker,
+};
 
 /// The settings that not every kind of route has.
 const OF_SOME: [&str; 8] =
@@ -31,12 +33,8 @@ enum Named {
     Files,
 }
 
-const KINDS: &[(&str, Named)] = &[
-    ("queue", Named::Queue),
-    ("subscribe", Named::Subscribe),
-    ("publish", Named::Publish),
-    ("files", Named::Files),
-];
+const KINDS: &[(&str, Named)] =
+    &[("queue", Named::Queue), ("subscribe", Named::Subscribe), ("publish", Named::Publish), ("files", Named::Files)];
 
 /// Bytes of a body that publishes: far below what waits for one reader at most.
 const PUBLISH_BYTES: usize = 256 * 1024;

@@ -368,13 +368,18 @@ fn publishing_is_open_with_reading_only_and_has_routes_where_it_is() {
 
 #[test]
 fn a_route_that_publishes_is_for_one_channel_or_for_batches() {
-    let config = read("[[route]]\npath = \"/p/{channel}\"\nkind = \"publish\"\nbody_limit = 5\n[[route]]\npath = \"/p\"\nkind = \"publish\"\ntimeout = \"1ms\"");
+    let config = read(
+        "[[route]]\npath = \"/p/{channel}\"\nkind = \"publish\"\nbody_limit = 5\n[[route]]\npath = \"/p\"\nkind = \"publish\"\ntimeout = \"1ms\"",
+    );
     let [RouteKind::Publish(one), RouteKind::Publish(batch)] = [&config.routes[0].kind, &config.routes[1].kind] else {
         panic!("two routes that publish")
     };
     assert_eq!((one.batch, one.body_limit, one.timeout), (false, 5, Duration::from_secs(5)));
     assert_eq!((batch.batch, batch.body_limit, batch.timeout), (true, 256 * 1024, Duration::from_millis(1)));
-    assert_eq!(faults("[limits]\nbody_memory = 10\n[[route]]\npath = \"/p\"\nkind = \"publish\"\nbody_limit = 11").len(), 1);
+    assert_eq!(
+        faults("[limits]\nbody_memory = 10\n[[route]]\npath = \"/p\"\nkind = \"publish\"\nbody_limit = 11").len(),
+        1
+    );
     assert_eq!(faults("[[route]]\npath = \"/p\"\nkind = \"publish\"\nqueue = \"web\"").len(), 1);
     assert!(faults("[channels]\npublish_batch = 10000\nkey_time = \"1ms\"\ncount_time = \"1ms\"").is_empty());
     assert_eq!(faults("[channels]\npublish_batch = 10001\nkey_time = 0\ncount_time = 0").len(), 3);

@@ -20,7 +20,10 @@ fn messages_of_a_batch_arrive_in_order_and_each_is_answered() {
     let told = published(&world, "/pub", &[JSON], batch.to_string());
     let told = told.as_array().expect("an answer for each").clone();
     assert_eq!(told.iter().map(|one| one["id"].is_string()).collect::<Vec<_>>(), [false, true, false, true]);
-    assert_eq!(told.iter().map(|one| one["streams"]["here"].clone()).collect::<Vec<_>>(), [json!(1), json!(0), json!(1), json!(0)]);
+    assert_eq!(
+        told.iter().map(|one| one["streams"]["here"].clone()).collect::<Vec<_>>(),
+        [json!(1), json!(0), json!(1), json!(0)]
+    );
     let (first, second) = (stream.event(), stream.event());
     assert_eq!((first.data.as_str(), second.name.as_str(), second.data.as_str()), ("1", "e", "3"));
     assert_eq!(kept(&mut world.redis, "kept.a"), ["[\"e\",\"2\"]", "[\"x\"]"]);
@@ -76,7 +79,8 @@ fn a_batch_has_a_largest_size() {
 #[test]
 fn a_batch_may_be_sent_again_with_its_key() {
     let mut world = with_history();
-    let batch = json!([{"channel": "kept.a", "data": "1"}, {"channel": "kept.a", "data": "2", "key": "own"}]).to_string();
+    let batch =
+        json!([{"channel": "kept.a", "data": "1"}, {"channel": "kept.a", "data": "2", "key": "own"}]).to_string();
     let key = "Idempotency-Key: all";
     let first = published(&world, "/pub", &[JSON, key], &batch);
     let again = published(&world, "/pub", &[JSON, key], &batch);

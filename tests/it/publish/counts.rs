@@ -10,14 +10,20 @@ fn streams_on_all_fronts_are_counted() {
     let world = open().set("channels.count_time = \"10s\"").start();
     let mut second = another_front(&world, "second", "front.reactors = 2\n");
     let mut third = another_front(&world, "third", "");
-    let mut streams = vec![world.front.subscribe("news"), world.front.subscribe("news"), world.front.subscribe("other")];
+    let mut streams =
+        vec![world.front.subscribe("news"), world.front.subscribe("news"), world.front.subscribe("other")];
     streams.extend((0..4).map(|_| second.subscribe("news")));
     let told = published(&world, "/pub/news?count=all", &[], "x");
-    assert_eq!(told["streams"], json!({"here": 2, "all": 6, "complete": true}), "the third has none, and is not waited for");
+    assert_eq!(
+        told["streams"],
+        json!({"here": 2, "all": 6, "complete": true}),
+        "the third has none, and is not waited for"
+    );
     streams.push(third.subscribe("news"));
     let told = published(&world, "/pub/news?count=all", &[], "y");
     assert_eq!(told["streams"], json!({"here": 2, "all": 7, "complete": true}));
-    let batch = json!([{"channel": "news", "data": "z"}, {"channel": "other", "data": "z"}, {"channel": "none", "data": "z"}]);
+    let batch =
+        json!([{"channel": "news", "data": "z"}, {"channel": "other", "data": "z"}, {"channel": "none", "data": "z"}]);
     let told = published(&world, "/pub?count=all", &["Content-Type: application/json"], batch.to_string());
     let counts: Vec<_> = told.as_array().expect("three").iter().map(|one| one["streams"]["all"].clone()).collect();
     assert_eq!(counts, [json!(7), json!(1), json!(0)]);
@@ -37,7 +43,11 @@ fn who_does_not_answer_makes_the_count_incomplete() {
     stranger.cmd(&["SUBSCRIBE", "news"]);
     let stream = world.front.subscribe("news");
     let told = published(&world, "/pub/news?count=all", &[], "x");
-    assert_eq!(told["streams"], json!({"here": 1, "all": 1, "complete": false}), "a stranger was told, and is no front");
+    assert_eq!(
+        told["streams"],
+        json!({"here": 1, "all": 1, "complete": false}),
+        "a stranger was told, and is no front"
+    );
     let key = ["Idempotency-Key: k"];
     published(&world, "/pub/news?count=all", &key, "x");
     let again = published(&world, "/pub/news?count=all", &key, "x");

@@ -87,7 +87,8 @@ fn a_channel_with_history_keeps_it_and_says_its_id() {
 #[test]
 fn a_prefix_stands_before_the_name_and_rules_may_name_it() {
     let mut world = open().set("channels.prefix = \"live:\"").start();
-    let rules = r#"[{"prefix":"live:","pattern":"a","messages":9,"ms":60000},{"pattern":"live:b","messages":9,"ms":60000}]"#;
+    let rules =
+        r#"[{"prefix":"live:","pattern":"a","messages":9,"ms":60000},{"pattern":"live:b","messages":9,"ms":60000}]"#;
     world.redis.cmd(&["SET", "tempest:@history", rules, "PX", "60000"]);
     for (channel, payloads) in [("a", 1), ("b", 1), ("c", 0)] {
         published(&world, &format!("/pub/{channel}"), &[], "x");

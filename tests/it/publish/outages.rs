@@ -93,7 +93,8 @@ fn a_redis_that_forgot_the_scripts_is_told_them_again() {
         published(&world, "/pub/live", &[&format!("Idempotency-Key: {n}")], n.to_string());
         world.redis.cmd(&["SCRIPT", "FLUSH"]);
     }
-    let numbers: Vec<_> = kept_ids(&mut world.redis, "kept.a").iter().map(|id| id.split('-').nth(1).map(str::to_owned)).collect();
+    let numbers: Vec<_> =
+        kept_ids(&mut world.redis, "kept.a").iter().map(|id| id.split('-').nth(1).map(str::to_owned)).collect();
     assert_eq!(numbers, ["1", "2", "3"].map(|number| Some(number.to_owned())));
     world.finish();
 }

@@ -72,7 +72,8 @@ fn each_message_names_the_one_before_and_numbers_have_no_gaps() {
     let ids: Vec<_> = (0..5).map(|n| publish(&mut queue.redis, &n.to_string(), "10", "60000")).collect();
     assert_eq!(ids.iter().map(|id| parts(id).1).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     let before = std::iter::once("0-0").chain(ids.iter().map(String::as_str));
-    let lines: Vec<_> = ids.iter().zip(before).zip(0..).map(|((id, prev), n)| format!("{id} prev {prev} data {n}")).collect();
+    let lines: Vec<_> =
+        ids.iter().zip(before).zip(0..).map(|((id, prev), n)| format!("{id} prev {prev} data {n}")).collect();
     assert_eq!(log(&mut queue.redis), lines);
 }
 
@@ -140,7 +141,8 @@ fn a_log_that_is_gone_begins_anew_with_a_later_time() {
 #[test]
 fn a_key_publishes_once() {
     let mut queue = Queue::start();
-    let mut again = |payload: &str| told(&run(&mut queue.redis, "publish", &[LOG, ONCE], &[payload, "10", "60000", "5000"]));
+    let mut again =
+        |payload: &str| told(&run(&mut queue.redis, "publish", &[LOG, ONCE], &[payload, "10", "60000", "5000"]));
     let first = again("a");
     let id = first.trim_start_matches('[').split(' ').next().expect("an id").to_owned();
     assert_eq!(first, format!("[{id} 0 0]"));
@@ -192,7 +194,10 @@ fn what_is_wrong_is_refused_before_anything_is_written() {
         assert!(matches!(reply, Value::Error(_)), "{args:?}: {reply:?}");
     }
     queue.cmd(&["SET", LOG, "no log"]);
-    assert_eq!(told(&run(&mut queue.redis, "publish", &[LOG, ONCE], &["a", "10", "60000", "5000"])).len(), "WRONGTYPE".len());
+    assert_eq!(
+        told(&run(&mut queue.redis, "publish", &[LOG, ONCE], &["a", "10", "60000", "5000"])).len(),
+        "WRONGTYPE".len()
+    );
     assert_eq!(queue.cmd(&["KEYS", "*"]).list().len(), 1);
 }
 
@@ -201,7 +206,17 @@ fn redis_cli_publishes_with_history() {
     let mut queue = Queue::start();
     let port = queue.redis.port().to_string();
     let mut command = Command::new("redis-cli");
-    command.args(["-p", &port, "--eval", "worker-sdk/protocol/scripts/publish.lua", LOG, ",", "[\"hi\"]", "1000", "3600000"]);
+    command.args([
+        "-p",
+        &port,
+        "--eval",
+        "worker-sdk/protocol/scripts/publish.lua",
+        LOG,
+        ",",
+        "[\"hi\"]",
+        "1000",
+        "3600000",
+    ]);
     let ran = command.current_dir(repository()).output().expect("redis-cli is there");
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();
     let id = said.split_whitespace().find(|word| word.contains('-')).expect("an id").trim_matches('"').to_owned();

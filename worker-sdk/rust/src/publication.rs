@@ -81,9 +81,8 @@ impl Publication {
 
     /// What is to be kept whatever the rules say, if anything.
     pub(crate) fn check(&self) -> Result<Option<Keep>, PublishError> {
-        let is_key = |key: &String| {
-            (1..=KEY_BYTES).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~'))
-        };
+        let is_key =
+            |key: &String| (1..=KEY_BYTES).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         if self.key.as_ref().is_some_and(|key| !is_key(key)) {
             return Err(PublishError::Invalid("a key is 1 to 255 characters of printable ASCII"));
         }

@@ -120,7 +120,9 @@ impl Counts {
         if let Some(open) = told.id.parse().ok().and_then(|id: u64| all_open.get_mut(&id)) {
             open.streams += told.count;
             open.missing = open.missing.saturating_sub(1);
-            if open.missing == 0 && let Some(all) = open.all.take() {
+            if open.missing == 0
+                && let Some(all) = open.all.take()
+            {
                 let _ = all.send(());
             }
         }

@@ -169,7 +169,10 @@ pub(super) fn many(
     }
     let all: Vec<Value> = serde_json::from_slice(body).map_err(|error| wrong(&error))?;
     if all.len() > most {
-        return Err(Failure::BadContent(format!("a batch has at most {most} messages, and this one has {}", all.len())));
+        return Err(Failure::BadContent(format!(
+            "a batch has at most {most} messages, and this one has {}",
+            all.len()
+        )));
     }
     let read = |(at, value): (usize, Value)| {
         let mut given: Given = serde_json::from_value(value).map_err(|error| wrong(&error))?;

@@ -47,7 +47,9 @@ impl Publishing {
         let asked = self.broker.ask(&[Command::new(&[b"GET", key.as_bytes()])]).swap_remove(0);
         let rules = match reply(asked, by).await {
             Ok(BytesFrame::Null) => HistoryRules::default(),
-            Ok(BytesFrame::BulkString(text)) => HistoryRules::read(&text).map_err(|why| refused(&format!("{key}: {why}")))?,
+            Ok(BytesFrame::BulkString(text)) => {
+                HistoryRules::read(&text).map_err(|why| refused(&format!("{key}: {why}")))?
+            }
             Ok(other) => return Err(refused(&format!("{key}: {}", crate::broker::text_of(&other)))),
             // Nothing but the question can be lost.
             Err(NotPublished::Unknown) => return Err(NotPublished::Away),
