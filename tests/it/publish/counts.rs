@@ -38,7 +38,7 @@ fn streams_on_all_fronts_are_counted() {
 
 #[test]
 fn who_does_not_answer_makes_the_count_incomplete() {
-    let mut world = open().start();
+    let world = open().start();
     let mut stranger = world.redis.connect();
     stranger.cmd(&["SUBSCRIBE", "news"]);
     let stream = world.front.subscribe("news");

@@ -54,7 +54,7 @@ fn pages_of_other_origins_publish_only_where_they_are_named() {
 
 #[test]
 fn only_what_is_granted_is_published_on_and_reserved_names_never() {
-    let mut world = World::builder().set("channels.publish = [\"news\", \"room.*\"]").start();
+    let world = World::builder().set("channels.publish = [\"news\", \"room.*\"]").start();
     let mut all = world.redis.connect();
     all.cmd(&["PSUBSCRIBE", "*"]);
     for target in ["secret", "news2", "NEWS", "rooms"] {

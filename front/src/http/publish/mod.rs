@@ -158,7 +158,7 @@ async fn send_all(context: &Context, messages: &[Message], by: Instant) -> Vec<O
     let channels = &context.config.channels;
     let rules = match context.publishing.rules(by).await {
         Ok(rules) => rules,
-        Err(why) => return messages.iter().map(|_| Err(why.clone())).collect(),
+        Err(why) => return messages.iter().map(|_| Err(why)).collect(),
     };
     let names: Vec<String> = messages.iter().map(|one| format!("{}{}", channels.prefix, one.channel)).collect();
     let key_ms = channels.key_time.as_millis() as u64;
