@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use super::dial::{DialError, Dialled, dial};
 use super::local_ms;
-use super::publication::{By, Declined, Publication, Published};
+use super::publication::{By, Declined, NO_RIGHT, Publication, Published};
 use super::wire::{Command, take_reply};
 use crate::config::RedisUrl;
 
@@ -108,13 +108,21 @@ impl Control {
         })
     }
 
-    /// Which channels have a history; none where no front has said so.
-    pub async fn history(&mut self, keys: &Keys) -> Result<HistoryRules, ControlError> {
+    /// Which channels have a history; none where no front has said so. None: this user may not read it.
+    pub async fn history(&mut self, keys: &Keys) -> Result<Option<HistoryRules>, ControlError> {
         let key = keys.history();
-        let replies = self.batch(&[Command::new(&[b"GET", key.as_bytes()])]).await?;
-        let Some(BytesFrame::BulkString(text)) = replies.first() else { return Ok(HistoryRules::default()) };
-        let refused = |why| ControlError::Refused { url: self.url.clone(), words: format!("{key}: {why}") };
-        HistoryRules::read(text).map_err(refused)
+        let refused =
+            |url: &RedisUrl, why: &str| Err(ControlError::Refused { url: url.clone(), words: format!("{key}: {why}") });
+        let replies = self.batch_with_refusals(&[Command::new(&[b"GET", key.as_bytes()])]).await?;
+        match replies.first() {
+            Some(BytesFrame::BulkString(text)) => match HistoryRules::read(text) {
+                Ok(rules) => Ok(Some(rules)),
+                Err(why) => refused(&self.url, &why),
+            },
+            Some(BytesFrame::Error(words)) if words.starts_with(NO_RIGHT) => Ok(None),
+            Some(BytesFrame::Error(words)) => refused(&self.url, words),
+            _ => Ok(Some(HistoryRules::default())),
+        }
     }
 
     /// Milliseconds since the epoch by the clock of Redis.

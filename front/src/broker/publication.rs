@@ -12,7 +12,7 @@ use super::wire::{Command, text_of};
 /// What an error reply begins with where Redis does not know a script.
 const NO_SCRIPT: &str = "NOSCRIPT";
 /// What it begins with where the user lacks a right.
-const NO_RIGHT: &str = "NOPERM";
+pub(super) const NO_RIGHT: &str = "NOPERM";
 
 /// A message on its way to a channel.
 #[derive(Clone, Copy, Debug)]

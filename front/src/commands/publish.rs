@@ -43,16 +43,25 @@ pub fn publish(loaded: &Loaded, message: Message) -> Result<String, CommandError
     let place = Place::find(loaded);
     let channel = format!("{}{}", place.channel_prefix, message.channel);
     let remembered = u64::try_from(loaded.config.channels.key_time.as_millis()).unwrap_or(u64::MAX);
-    let (published, kept) = with_redis(&place, async |control| {
-        let keep = match message.history {
-            Some(keep) => Some(keep),
-            None => control.history(&place.keys).await?.keep(&channel),
+    let (published, kept, known) = with_redis(&place, async |control| {
+        let (keep, known) = match message.history {
+            Some(keep) => (Some(keep), true),
+            None => {
+                let rules = control.history(&place.keys).await?;
+                (rules.as_ref().and_then(|rules| rules.keep(&channel)), rules.is_some())
+            }
         };
         let once = message.key.as_deref().map(|key| (key, remembered));
         let what = Publication { channel: &channel, payload: &payload, keep, once };
-        Ok((control.publish(&place.keys, &what).await?, keep.is_some()))
+        Ok((control.publish(&place.keys, &what).await?, keep.is_some(), known))
     })?;
-    Ok(said(&published, kept, &message.channel))
+    let mut text = said(&published, kept, &message.channel);
+    if !known {
+        // A user from before there were histories: what it publishes arrives as before.
+        text +=
+            &format!("\nnot kept: this user may not read {} (+get), which names the histories", place.keys.history());
+    }
+    Ok(text)
 }
 
 fn said(published: &Published, kept: bool, channel: &str) -> String {

@@ -62,6 +62,9 @@ fn what_redis_refuses_is_said_with_what_to_do() {
     let ran = tempest(world.dir(), &["publish", "kept.a", "x", "--redis", &url], &[], "");
     assert!(ran.code == 1 && ran.err.contains("NOPERM") && ran.err.contains("+evalsha"), "{ran:?}");
     tempest(world.dir(), &["publish", "live", "x", "--redis", &url], &[], "").ok();
+    world.redis.cmd(&["ACL", "SETUSER", "small", "-get"]);
+    let ran = tempest(world.dir(), &["publish", "kept.a", "x", "--redis", &url], &[], "").ok();
+    assert!(ran.contains("0 subscribers") && ran.contains("not kept") && ran.contains("+get"), "{ran}");
     world.redis.cmd(&["SET", "tempest:@history", "{}", "PX", "60000"]);
     let ran = run(&world, &["live", "x"]);
     assert!(ran.code == 1 && ran.err.contains("tempest:@history"), "{ran:?}");
