@@ -25,6 +25,31 @@ pub enum Fault {
     Front,
 }
 
+/// Why a message was not published, or nobody knows whether it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotPublished {
+    /// Redis is not there, and nothing was written to it.
+    Away,
+    /// Too much waits to be written to Redis.
+    Congested,
+    /// Redis refused; its words are in the log.
+    Refused,
+    /// It was written, and Redis said nothing.
+    Unknown,
+}
+
+impl NotPublished {
+    /// The one word of it in the answer to a batch.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Away => "redis-away",
+            Self::Congested => "congested",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// A request that ends without a worker's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -38,6 +63,20 @@ pub enum Failure {
     Expectation,
     /// The client cannot take what the route gives.
     NotAcceptable(&'static str),
+    /// What was sent to be published is not fit for it; the text says why, for the client. All of it was taken in.
+    BadContent(String),
+    /// A body of a kind that is not taken here.
+    MediaType(&'static str),
+    /// The failure of one message of a batch, counted from 0; nothing of the batch was published.
+    InBatch(usize, Box<Failure>),
+    /// A message was not published, or it is not known whether it was; `keyed`: it has a key, by which a second try is
+    /// known.
+    NotPublished {
+        /// Why.
+        why: NotPublished,
+        /// It has a key of its own.
+        keyed: bool,
+    },
     /// Not for this client; the text says what.
     Forbidden(&'static str),
     /// The body exceeds the route's limit in bytes.
@@ -79,6 +118,8 @@ impl Failure {
             Self::NoRoute
             | Self::Method(_)
             | Self::BadRequest(_)
+            | Self::BadContent(_)
+            | Self::MediaType(_)
             | Self::Expectation
             | Self::NotAcceptable(_)
             | Self::Forbidden(_)
@@ -87,6 +128,9 @@ impl Failure {
             | Self::ClientGone
             | Self::TooMany(_) => Fault::Client,
             Self::Deadline | Self::Malformed(_) | Self::QueueFull(_) | Self::TooLong(_) => Fault::Worker,
+            Self::InBatch(_, failure) => failure.fault(),
+            Self::NotPublished { why: NotPublished::Congested, .. } => Fault::Front,
+            Self::NotPublished { .. } => Fault::Broker,
             Self::NoWorker | Self::WorkerDied => Fault::Worker,
             Self::BrokerDown | Self::BrokerRefused(_) | Self::DeadlineUnknown => Fault::Broker,
             Self::Overload(_) | Self::Draining => Fault::Front,
@@ -99,9 +143,12 @@ impl Failure {
             Self::QueueFull(wait) | Self::TooLong(wait) => Some(*wait),
             Self::NoWorker => Some(NO_WORKER_WAIT),
             Self::TooMany(_) => Some(TOO_MANY_WAIT),
-            Self::Overload(_) | Self::BrokerDown | Self::BrokerRefused(_) | Self::Draining => {
-                Some(Duration::from_secs(1))
-            }
+            Self::NotPublished { why: NotPublished::Unknown, keyed: false } => None,
+            Self::Overload(_)
+            | Self::BrokerDown
+            | Self::BrokerRefused(_)
+            | Self::Draining
+            | Self::NotPublished { .. } => Some(Duration::from_secs(1)),
             _ => None,
         }
     }

@@ -94,8 +94,8 @@ fn front(loaded: Loaded, passed: Vec<Passed>, logging: &Logging) -> ExitCode {
 }
 
 fn send(loaded: Loaded, publish: &cli::Publish) -> ExitCode {
-    let cli::Publish { channel, data, event, raw, .. } = publish;
-    let message = Message { channel: channel.clone(), data: data.clone(), event: event.clone(), raw: *raw };
+    let cli::Publish { channel, data, event, raw, key, history, .. } = publish.clone();
+    let message = Message { channel, data, event, raw, key, history };
     tell(commands::publish(&loaded, message))
 }
 

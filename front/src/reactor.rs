@@ -18,7 +18,7 @@ use crate::broker::{self, Broker, Command, Pushed, Sink};
 use crate::config::{Config, RedisUrl};
 use crate::connection::Connections;
 use crate::error::Failure;
-use crate::http::{Context, Router};
+use crate::http::{Context, Counts, Publishing, Router};
 use crate::hub::{Census, Hub, Totals};
 use crate::ident::{FrontId, ReactorId};
 use crate::lifecycle::{Life, Phase};
@@ -140,6 +140,7 @@ async fn run(
 struct Reactor {
     context: Rc<Context>,
     broker: Rc<Broker>,
+    counts: Rc<Counts>,
     connections: Rc<Connections>,
     serving: Rc<Cell<usize>>,
 }
@@ -164,18 +165,25 @@ impl Reactor {
         let dispatch = Dispatch::new(Rc::clone(&broker), id, reply_to, limits, Arc::clone(&metrics), problems);
         queues.into_iter().for_each(|queue| dispatch.add_queue(queue));
         let totals = Arc::clone(&shared.totals);
-        let (channels, keys) = (config.channels.clone(), config.redis.keys.clone());
-        let hub = Hub::new(Rc::clone(&broker), channels, keys, totals, Arc::clone(&metrics));
+        let (keys, channels) = (config.redis.keys.clone(), &config.channels);
+        let hub = Hub::new(Rc::clone(&broker), channels.clone(), keys.clone(), totals, Arc::clone(&metrics));
+        let counts =
+            Counts::new(Rc::clone(&broker), Rc::clone(&hub), keys.clone(), &channels.prefix, channels.count_time);
+        let told = Rc::clone(&counts);
+        dispatch.set_others(move |message| told.told(message));
+        let publishing = Publishing::new(Rc::clone(&broker), keys, Rc::clone(&counts));
         let body_memory = Arc::clone(&shared.body_memory);
         let access = shared.access.clone();
-        let context = Context { config, router, dispatch, hub, metrics, body_memory, access, life: life.clone() };
+        let life = life.clone();
+        let context = Context { config, router, dispatch, hub, publishing, metrics, body_memory, access, life };
         let (connections, serving) = (Rc::default(), Rc::default());
-        Self { context: Rc::new(context), broker, connections, serving }
+        Self { context: Rc::new(context), broker, counts, connections, serving }
     }
 
     fn start(&self, shared: &Arc<Shared>, index: usize, life: &Life) {
         let (dispatch, hub) = (Rc::clone(&self.context.dispatch), Rc::clone(&self.context.hub));
-        let ears = Ears { dispatch: Rc::clone(&dispatch), hub: Rc::clone(&hub) };
+        let ears = Ears { dispatch: Rc::clone(&dispatch), hub: Rc::clone(&hub), counts: Rc::clone(&self.counts) };
+        self.counts.listen();
         self.broker.start(Rc::new(ears), life);
         for keeper in Keeper::all(&dispatch) {
             until_the_end(life, keeper.keep());
@@ -269,6 +277,7 @@ impl Drop for Serving {
 struct Ears {
     dispatch: Rc<Dispatch>,
     hub: Rc<Hub>,
+    counts: Rc<Counts>,
 }
 
 impl Sink for Ears {
@@ -285,7 +294,9 @@ impl Sink for Ears {
     }
 
     fn published(&self, channel: &str, payload: &[u8]) {
-        self.hub.published(channel, payload);
+        if !self.counts.heard(channel, payload) {
+            self.hub.published(channel, payload);
+        }
     }
 
     fn published_to_pattern(&self, pattern: &str, channel: &str, payload: &[u8]) {

@@ -6,6 +6,7 @@ mod examples;
 mod files;
 mod hostile;
 mod pages;
+mod publish;
 mod raw_workers;
 mod redis_down;
 mod reliable;

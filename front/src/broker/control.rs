@@ -10,6 +10,7 @@ mod waiting;
 
 use bytes::BytesMut;
 use redis_protocol::resp2::types::BytesFrame;
+use tempest_protocol::{HistoryRules, Keys};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use super::dial::{DialError, Dialled, dial};
 use super::local_ms;
+use super::publication::{By, Declined, NO_RIGHT, Publication, Published};
 use super::wire::{Command, take_reply};
 use crate::config::RedisUrl;
 
@@ -93,10 +95,34 @@ impl Control {
         }
     }
 
-    /// Publishes `payload`; returns how many subscribers it reached (fronts, not browsers).
-    pub async fn publish(&mut self, channel: &str, payload: &[u8]) -> Result<u64, ControlError> {
-        let replies = self.batch(&[Command::new(&[b"PUBLISH", channel.as_bytes(), payload])]).await?;
-        Ok(replies.first().and_then(number).unwrap_or_default())
+    /// Publishes a message.
+    pub async fn publish(&mut self, keys: &Keys, what: &Publication<'_>) -> Result<Published, ControlError> {
+        let replies = self.batch_with_refusals(&[what.command(keys, By::Text)]).await?;
+        let published = replies.first().map_or(Err(Declined::NoScript), Published::read);
+        published.map_err(|declined| {
+            let words = match declined {
+                Declined::Refused(words) => words,
+                Declined::NoScript => "it does not know the script that it was just given".to_owned(),
+            };
+            ControlError::Refused { url: self.url.clone(), words }
+        })
+    }
+
+    /// Which channels have a history; none where no front has said so. None: this user may not read it.
+    pub async fn history(&mut self, keys: &Keys) -> Result<Option<HistoryRules>, ControlError> {
+        let key = keys.history();
+        let refused =
+            |url: &RedisUrl, why: &str| Err(ControlError::Refused { url: url.clone(), words: format!("{key}: {why}") });
+        let replies = self.batch_with_refusals(&[Command::new(&[b"GET", key.as_bytes()])]).await?;
+        match replies.first() {
+            Some(BytesFrame::BulkString(text)) => match HistoryRules::read(text) {
+                Ok(rules) => Ok(Some(rules)),
+                Err(why) => refused(&self.url, &why),
+            },
+            Some(BytesFrame::Error(words)) if words.starts_with(NO_RIGHT) => Ok(None),
+            Some(BytesFrame::Error(words)) => refused(&self.url, words),
+            _ => Ok(Some(HistoryRules::default())),
+        }
     }
 
     /// Milliseconds since the epoch by the clock of Redis.

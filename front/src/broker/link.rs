@@ -25,7 +25,7 @@ use tokio::time::{sleep, sleep_until};
 use super::dial::{Dialled, Stream, dial};
 use super::outgoing::Outgoing;
 use super::wire::{Command, take_reply};
-use super::{NotTaken, Outage, Pushed, Shared};
+use super::{Lost, NotTaken, Outage, Pushed, Shared};
 use crate::backoff::Backoff;
 use crate::lifecycle::{Life, Phase};
 
@@ -69,6 +69,7 @@ enum Then {
     Withdraw,
     TakeBack(u64),
     Call(oneshot::Sender<BytesFrame>),
+    Ask(oneshot::Sender<Result<BytesFrame, Lost>>),
 }
 
 impl Link {
@@ -145,6 +146,17 @@ impl Link {
         receiver
     }
 
+    /// Like [`Link::call`], taken or not like a push, and what is not replied to says why.
+    pub(crate) fn ask(&self, command: &Command) -> Result<oneshot::Receiver<Result<BytesFrame, Lost>>, NotTaken> {
+        let state = &mut *self.0.state.borrow_mut();
+        state.admits(command.0.len(), &self.0.shared.options)?;
+        state.close_group();
+        let (sender, receiver) = oneshot::channel();
+        let end = state.out.append(&command.0);
+        state.expect(Some(end), Then::Ask(sender));
+        Ok(receiver)
+    }
+
     fn send(&self, command: Command, then: Then) {
         let state = &mut *self.0.state.borrow_mut();
         let length = command.0.len();
@@ -219,9 +231,13 @@ impl State {
         let mut fates = Vec::new();
         for expect in self.expects.drain(..) {
             let out = expect.end.is_some_and(|end| end <= written);
-            if let Then::Push(tokens) = expect.then {
-                let fate = if out { Pushed::Unknown } else { Pushed::Unwritten };
-                fates.extend(tokens.into_iter().map(|token| (token, fate.clone())));
+            match expect.then {
+                Then::Push(tokens) => {
+                    let fate = if out { Pushed::Unknown } else { Pushed::Unwritten };
+                    fates.extend(tokens.into_iter().map(|token| (token, fate.clone())));
+                }
+                Then::Ask(sender) => drop(sender.send(Err(if out { Lost::Unknown } else { Lost::Unwritten }))),
+                Then::Forget | Then::Withdraw | Then::TakeBack(_) | Then::Call(_) => {}
             }
         }
         self.out = Outgoing::default();
@@ -407,6 +423,7 @@ impl Inner {
             match expect.then {
                 Then::Push(tokens) => tell_each(&tokens, &frame, fates),
                 Then::Call(sender) => drop(sender.send(frame)),
+                Then::Ask(sender) => drop(sender.send(Ok(frame))),
                 Then::Forget => self.note_error(&frame),
                 Then::TakeBack(token) => fates.push((token, Pushed::TakenBack(self.count_withdrawn(&frame)))),
                 Then::Withdraw => {

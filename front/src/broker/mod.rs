@@ -15,6 +15,7 @@ mod link;
 pub mod log;
 mod outgoing;
 mod patterns;
+mod publication;
 mod subscriptions;
 mod wire;
 
@@ -35,6 +36,7 @@ use crate::telemetry::Metrics;
 pub use dial::DialError;
 pub(crate) use dial::{Stream, open};
 pub use patterns::Patterns;
+pub use publication::{By, Declined, Publication, Published};
 pub use subscriptions::Subscriptions;
 pub(crate) use wire::write_command;
 pub use wire::{Command, text_of};
@@ -172,6 +174,15 @@ pub enum NotTaken {
     Full,
 }
 
+/// Why there is no reply to a command that was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// The command never left this process.
+    Unwritten,
+    /// It left, and the connection broke before Redis said anything.
+    Unknown,
+}
+
 impl Broker {
     /// A broker that connects once [`Broker::start`] is called.
     pub fn new(options: Options, metrics: Arc<Metrics>) -> Rc<Self> {
@@ -254,6 +265,15 @@ impl Broker {
     /// The same over the second connection, for what may be long.
     pub fn call_bulk(&self, command: Command) -> oneshot::Receiver<BytesFrame> {
         self.bulk.call(command)
+    }
+
+    /// Sends commands in this order and gives their replies, or what is known of one that has none. Their size decides
+    /// on which connection; commands asked together stay together. The error says why a command was not even taken;
+    /// those before it are under way then.
+    pub fn ask(&self, commands: &[Command]) -> Vec<Result<oneshot::Receiver<Result<BytesFrame, Lost>>, NotTaken>> {
+        let bytes: usize = commands.iter().map(|command| command.0.len()).sum();
+        let link = if bytes > BULK_BYTES { &self.bulk } else { &self.push };
+        commands.iter().map(|command| link.ask(command)).collect()
     }
 
     /// Looks for a server that has gone silent; to be called a few times in every stall limit while pushes are open.

@@ -4,6 +4,7 @@
 //! faults are reported together. Nothing is done here.
 
 use clap::{Parser, Subcommand};
+use tempest::commands::Keep;
 use tempest::config::Flags;
 
 #[cfg(test)]
@@ -47,7 +48,11 @@ const PUBLISH_EXAMPLES: &str = "\
 Examples:
   tempest publish news 'hello'
   tempest publish orders.42 '{\"state\":\"paid\"}' --event changed
-  tail -n 1 log.txt | tempest publish log -";
+  tail -n 1 log.txt | tempest publish log -
+  tempest publish orders.42 paid --key payment-77     published once, however often this runs within channels.key_time
+  tempest publish audit 'logged in' --history 1000,1h kept, whatever the fronts say of this channel
+
+Where the channel has a history (rules of the fronts, or --history) the first line says the message's id.";
 
 /// An HTTP front for workers in any language, with Redis between them.
 #[derive(Debug, Parser)]
@@ -96,7 +101,7 @@ impl Supervise {
     }
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(after_help = PUBLISH_EXAMPLES)]
 pub(crate) struct Publish {
     /// The channel: /sub/CHANNEL in the browser
@@ -110,6 +115,12 @@ pub(crate) struct Publish {
     /// Send the bytes as they are, not in the form that keeps text from being read as anything else
     #[arg(long, conflicts_with = "event")]
     pub(crate) raw: bool,
+    /// A key of the message's own: with the same one it is published once
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// Keep so many messages for so long, whatever the fronts say of this channel: 1000,1h
+    #[arg(long, value_name = "COUNT,TIME", value_parser = tempest::commands::read_history)]
+    pub(crate) history: Option<Keep>,
     #[command(flatten)]
     pub(crate) place: Place,
 }
@@ -168,6 +179,10 @@ mod tests {
         let Command::Publish(publish) = cli.command else { panic!("publish") };
         assert_eq!((publish.data.as_deref(), publish.event.as_deref()), (Some("-5"), Some("tick")));
         assert_eq!(publish.place.0.settings.len(), 1);
+        let cli = parse("tempest publish news x --key k --history 10,1s").expect("a message");
+        let Command::Publish(publish) = cli.command else { panic!("publish") };
+        assert_eq!((publish.key.as_deref(), publish.history), (Some("k"), Keep::new(10, 1000)));
+        assert_eq!(parse("tempest publish news x --history 10").expect_err("no time").exit_code(), 2);
         assert!(parse("tempest publish").is_err());
         assert!(parse("tempest publish news - --listen x").is_err());
     }

@@ -9,7 +9,7 @@ use tempest::config::options::{ALL, CONFIG, LOG_FORMAT, LOG_LEVEL, PREFIX, REDIS
 pub(crate) struct Settings(pub(crate) Flags);
 
 /// Those that say which Redis and which names in it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Place(pub(crate) Flags);
 
 /// Those of a process that runs workers and no front.

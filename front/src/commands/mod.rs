@@ -13,8 +13,9 @@ use crate::up::state::{self, Run};
 
 use tempest_protocol::Keys;
 
-pub use publish::{MESSAGE_BYTES, Message, publish};
+pub use publish::{MESSAGE_BYTES, Message, publish, read_history};
 pub use status::{Show, status};
+pub use tempest_protocol::Keep;
 
 /// The Redis that is taken where nothing names one and nothing runs here.
 const DEFAULT_REDIS: (&str, u16) = ("127.0.0.1", 6379);

@@ -33,7 +33,7 @@ pub(super) fn read(mut root: Section<'_>, given: &Given, base: &Path) -> Config 
     let channels = read_channels(root.section("channels"));
     let routes = match root.sections("route") {
         Some(all) => all.into_iter().filter_map(|one| routes::read(one, base, limits.body_memory)).collect(),
-        None => routes::defaults(),
+        None => routes::defaults(!channels.publish.is_empty()),
     };
     let workers = workers::read(&mut root, given, base);
     let log = read_log(root.section("log"));
@@ -125,6 +125,7 @@ fn read_channels(mut section: Section<'_>) -> Channels {
     let s = &mut section;
     let channels = Channels {
         public: s.get("public", list(pattern), Vec::new()),
+        publish: s.get("publish", list(pattern), Vec::new()),
         prefix: s.get("prefix", string, String::new()),
         cors: s.get("cors", list(origin), Vec::new()),
         rules: s.sections("rule").unwrap_or_default().into_iter().filter_map(read_rule).collect(),
@@ -144,6 +145,9 @@ fn read_channels(mut section: Section<'_>) -> Channels {
         per_stream: s.get("per_stream", count(1..=1000), 64),
         logs_per_stream: s.get("logs_per_stream", count(1..=1000), 16),
         resuming: s.get("resuming", count(1..=65_535), 256),
+        publish_batch: s.get("publish_batch", count(1..=10_000), 100),
+        key_time: s.get("key_time", time(TICK), Duration::from_secs(600)),
+        count_time: s.get("count_time", time(TICK), Duration::from_millis(100)),
     };
     section.finish();
     channels

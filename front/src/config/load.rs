@@ -12,7 +12,7 @@ use super::options::{ALL, CONFIG, Setting};
 use super::problem::{Collector, Problem, Problems};
 use super::section::{Override, Section, Source};
 use super::workers::Given;
-use super::{Config, Listen, Pattern, RedisUrl, RedisUrlError, RouteKind, file};
+use super::{Config, Listen, Pattern, RedisUrl, RedisUrlError, RouteKind, file, routes};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "tempest.toml";
@@ -185,7 +185,16 @@ fn assume(mode: Mode, config: &mut Config, has_file: bool) -> Vec<String> {
     let loopback = config.front.listen.iter().all(|Listen::Tcp(address)| address.ip().is_loopback());
     if mode == Mode::Up && !has_file && loopback {
         config.channels.public = vec![Pattern::new("*")];
-        notices.push("every channel may be read by anybody on this machine (--public-channels narrows it)".to_owned());
+        let mut may = "read";
+        if config.channels.publish.is_empty() {
+            config.channels.publish = vec![Pattern::new("*")];
+            // Without a file they are the default ones.
+            config.routes = routes::defaults(true);
+            may = "read, and published on,";
+        }
+        notices.push(format!(
+            "every channel may be {may} by anybody on this machine (--public-channels and --publish-channels narrow it)"
+        ));
     } else {
         notices.push("no channel may be read: name some in channels.public or --public-channels".to_owned());
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Method;
-use tempest_protocol::{Keys, QueueName};
+use tempest_protocol::{Keys, QueueName, matches_pattern};
 
 mod file;
 mod load;
@@ -28,6 +28,7 @@ mod workers;
 pub use load::{Flags, Loaded, Mode, load};
 pub use problem::{Problem, Problems};
 pub use redis_url::{RedisAddress, RedisUrl, RedisUrlError, Secret};
+pub use units::duration;
 
 /// All settings of one process.
 #[derive(Clone, Debug)]
@@ -141,6 +142,8 @@ pub struct Limits {
 pub struct Channels {
     /// Patterns (`*` any text, `?` one character) of the channels that anybody may read.
     pub public: Vec<Pattern>,
+    /// Patterns of the channels that anybody who reaches the front may publish on over HTTP.
+    pub publish: Vec<Pattern>,
     /// What a browser's channel name is prefixed with in Redis.
     pub prefix: String,
     /// Origins allowed to read across origins; `*` allows all.
@@ -179,6 +182,12 @@ pub struct Channels {
     pub logs_per_stream: usize,
     /// Streams of one reactor that read what they have missed at the same time; the others wait.
     pub resuming: usize,
+    /// Messages of one request that publishes.
+    pub publish_batch: usize,
+    /// How long a publication's own key is remembered.
+    pub key_time: Duration,
+    /// How long the other reactors are waited for where they are asked for their streams.
+    pub count_time: Duration,
 }
 
 impl Channels {
@@ -227,30 +236,9 @@ impl Pattern {
         &self.0
     }
 
-    /// True where the whole of `name` matches. Linear in both lengths' product at worst, without recursion.
+    /// True where the whole of `name` matches.
     pub fn matches(&self, name: &str) -> bool {
-        let (pattern, name): (Vec<char>, Vec<char>) = (self.0.chars().collect(), name.chars().collect());
-        let (mut p, mut n) = (0, 0);
-        let mut star = None;
-        while n < name.len() {
-            match pattern.get(p) {
-                Some('*') => {
-                    star = Some((p, n));
-                    p += 1;
-                }
-                Some(&c) if c == '?' || c == name[n] => {
-                    p += 1;
-                    n += 1;
-                }
-                _ => {
-                    let Some((star_p, star_n)) = star else { return false };
-                    star = Some((star_p, star_n + 1));
-                    p = star_p + 1;
-                    n = star_n + 1;
-                }
-            }
-        }
-        pattern[p..].iter().all(|&c| c == '*')
+        matches_pattern(&self.0, name)
     }
 }
 
@@ -274,11 +262,24 @@ pub enum RouteKind {
     Queue(QueueRoute),
     /// A stream of the channel named by the path's `{channel…}` part.
     Subscribe,
+    /// Messages for the channel named by the path's `{channel…}` part, or named in the body where it has none.
+    Publish(PublishRoute),
     /// A static folder.
     Files {
         /// The folder, absolute.
         dir: PathBuf,
     },
+}
+
+/// What holds for the requests of a route that publishes.
+#[derive(Clone, Debug)]
+pub struct PublishRoute {
+    /// The body names the channels, and may have several messages.
+    pub batch: bool,
+    /// Largest body in bytes.
+    pub body_limit: usize,
+    /// How long Redis is waited for.
+    pub timeout: Duration,
 }
 
 /// What holds for the requests of a route to a queue.

@@ -119,6 +119,14 @@ pub const ALL: &[Setting] = &[
         repeats: true,
     },
     Setting {
+        flag: "publish-channels",
+        key: "channels.publish",
+        value: "PATTERNS",
+        default: "none; all for up without a file on loopback",
+        help: "Channels that anybody may publish on over HTTP: patterns, separated by commas",
+        repeats: true,
+    },
+    Setting {
         flag: "reactors",
         key: "front.reactors",
         value: "COUNT",

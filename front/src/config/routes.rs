@@ -10,10 +10,12 @@ use tempest_protocol::QueueName;
 
 use super::section::Section;
 use super::value::{Read, Value, Wrong, bytes, count, list, one_of, path, queue, string, time};
-use super::{ClientGone, PathPattern, Priority, QueueRoute, Retry, Route, RouteKind, Segment, WhenNoWorker};
+use super::{
+    ClientGone, PathPattern, Priority, PublishRoute, QueueRoute, Retry, Route, RouteKind, Segment, WhenNoWorker,
+};
 
-/// The settings that only a route to a queue has.
-const OF_QUEUES: [&str; 8] =
+/// The settings that not every kind of route has.
+const OF_SOME: [&str; 8] =
     ["timeout", "body_limit", "priority", "retry", "client_gone", "when_no_worker", "queue_depth", "max_wait"];
 
 const PRIORITIES: &[(&str, Priority)] =
@@ -27,20 +29,29 @@ const WHEN_NO_WORKER: &[(&str, WhenNoWorker)] = &[("wait", WhenNoWorker::Wait), 
 enum Named {
     Queue,
     Subscribe,
+    Publish,
     Files,
 }
 
-const KINDS: &[(&str, Named)] = &[("queue", Named::Queue), ("subscribe", Named::Subscribe), ("files", Named::Files)];
+const KINDS: &[(&str, Named)] =
+    &[("queue", Named::Queue), ("subscribe", Named::Subscribe), ("publish", Named::Publish), ("files", Named::Files)];
 
-/// The routes of a configuration that has none: channels under `/sub/`, everything else to the queue `web`.
-pub(super) fn defaults() -> Vec<Route> {
+/// Bytes of a body that publishes: far below what waits for one reader at most.
+const PUBLISH_BYTES: usize = 256 * 1024;
+/// How long a publication waits for Redis.
+const PUBLISH_TIME: Duration = Duration::from_secs(5);
+
+/// The routes of a configuration that has none: channels under `/sub/`, and where somebody may publish under `/pub`;
+/// everything else to the queue `web`.
+pub(super) fn defaults(publishing: bool) -> Vec<Route> {
     let pattern = |text: &str| text.parse().expect("the default patterns are well formed");
     let queue = QueueName::new("web").expect("`web` is a queue name");
-    let kinds = [
-        ("/sub", RouteKind::Subscribe),
-        ("/sub/{channel...}", RouteKind::Subscribe),
-        ("/{rest...}", RouteKind::Queue(QueueRoute::new(queue))),
-    ];
+    let publish = |batch| RouteKind::Publish(PublishRoute { batch, body_limit: PUBLISH_BYTES, timeout: PUBLISH_TIME });
+    let mut kinds = vec![("/sub", RouteKind::Subscribe), ("/sub/{channel...}", RouteKind::Subscribe)];
+    if publishing {
+        kinds.extend([("/pub/{channel...}", publish(false)), ("/pub", publish(true))]);
+    }
+    kinds.push(("/{rest...}", RouteKind::Queue(QueueRoute::new(queue))));
     kinds.into_iter().map(|(text, kind)| Route { path: pattern(text), methods: None, host: None, kind }).collect()
 }
 
@@ -52,6 +63,7 @@ pub(super) fn read(mut section: Section<'_>, base: &Path, body_memory: usize) ->
     let kind = kind_of(&mut section).and_then(|kind| match kind {
         Named::Queue => read_queue(&mut section, body_memory),
         Named::Subscribe => read_subscribe(&section, path.as_ref()),
+        Named::Publish => Some(read_publish(&mut section, path.as_ref(), body_memory)),
         Named::Files => read_files(&mut section, base, path.as_ref()),
     });
     section.finish();
@@ -65,7 +77,7 @@ fn kind_of(section: &mut Section<'_>) -> Option<Named> {
         if kind.is_none() {
             // Without a kind nobody can say which of these belong here.
             section.ignore(&["queue", "dir"]);
-            section.ignore(&OF_QUEUES);
+            section.ignore(&OF_SOME);
         }
         return kind;
     }
@@ -74,8 +86,8 @@ fn kind_of(section: &mut Section<'_>) -> Option<Named> {
         (true, _) => Some(Named::Queue),
         (false, true) => Some(Named::Files),
         (false, false) => {
-            section.problem("kind", "expected one of queue, subscribe, files, or a queue = \"NAME\"");
-            section.ignore(&OF_QUEUES);
+            section.problem("kind", "expected one of queue, subscribe, publish, files, or a queue = \"NAME\"");
+            section.ignore(&OF_SOME);
             None
         }
     }
@@ -97,16 +109,34 @@ fn read_queue(section: &mut Section<'_>, body_memory: usize) -> Option<RouteKind
         max_wait: section.optional("max_wait", time(tick)),
         queue: usual.queue,
     };
-    if route.body_limit > body_memory {
-        section.problem("body_limit", "expected at most limits.body_memory, or no such body could ever be taken");
-    }
+    check_body_limit(section, route.body_limit, body_memory);
     named.map(|_| RouteKind::Queue(route))
 }
 
+fn names_channel(path: &PathPattern) -> bool {
+    path.segments.iter().any(|segment| segment.name() == Some("channel"))
+}
+
+/// A path that names no channel takes batches, whose messages name theirs.
+fn read_publish(section: &mut Section<'_>, path: Option<&PathPattern>, body_memory: usize) -> RouteKind {
+    let route = PublishRoute {
+        batch: path.is_some_and(|path| !names_channel(path)),
+        body_limit: section.get("body_limit", bytes(1), PUBLISH_BYTES.min(body_memory)),
+        timeout: section.get("timeout", time(Duration::from_millis(1)), PUBLISH_TIME),
+    };
+    check_body_limit(section, route.body_limit, body_memory);
+    RouteKind::Publish(route)
+}
+
+fn check_body_limit(section: &Section<'_>, body_limit: usize, body_memory: usize) {
+    if body_limit > body_memory {
+        section.problem("body_limit", "expected at most limits.body_memory, or no such body could ever be taken");
+    }
+}
+
 fn read_subscribe(section: &Section<'_>, path: Option<&PathPattern>) -> Option<RouteKind> {
-    let named = |segment: &Segment| matches!(segment, Segment::One(name) | Segment::Rest(name) if name == "channel");
     let literal = |segment: &Segment| matches!(segment, Segment::Literal(_));
-    if path.is_some_and(|path| !path.segments.iter().any(named) && !path.segments.iter().all(literal)) {
+    if path.is_some_and(|path| !names_channel(path) && !path.segments.iter().all(literal)) {
         section.problem(
             "path",
             "expected a part {channel} or {channel...}, which names the channel, or no such part at all",
@@ -235,6 +265,6 @@ mod tests {
 
     #[test]
     fn the_default_routes_exist() {
-        assert_eq!(defaults().len(), 3);
+        assert_eq!((defaults(false).len(), defaults(true).len()), (3, 5));
     }
 }

@@ -85,6 +85,9 @@ fn reads_every_setting() {
     assert_eq!((config.limits.head_bytes, config.limits.queue_depth), (32 * 1024, 5));
     assert_eq!(config.limits.body_time, Duration::from_secs(60));
     assert_eq!((config.channels.public.len(), config.channels.prefix.as_str()), (2, "live:"));
+    let channels = &config.channels;
+    assert_eq!((channels.publish.as_slice(), channels.publish_batch), ([Pattern::new("chat.*")].as_slice(), 11));
+    assert_eq!((channels.key_time, channels.count_time), (Duration::from_secs(3600), Duration::from_millis(50)));
     assert_eq!(config.channels.cors, ["https://app.example"]);
     let limits = &config.limits;
     assert_eq!((limits.attempts, limits.crashes, limits.dead_letters, limits.withdrawn), (8, 9, 10, 11));
@@ -105,7 +108,7 @@ fn reads_every_setting() {
 #[test]
 fn reads_routes_in_the_order_of_the_file() {
     let config = read(include_str!("tests/full.toml"));
-    let [api, feed, page] = config.routes.as_slice() else { panic!("three routes") };
+    let [api, feed, ingest, page] = config.routes.as_slice() else { panic!("four routes") };
     assert_eq!(api.methods.as_deref(), Some([Method::GET, Method::POST].as_slice()));
     assert_eq!(api.host.as_deref(), Some("app.example"));
     let RouteKind::Queue(route) = &api.kind else { panic!("a queue") };
@@ -116,6 +119,7 @@ fn reads_routes_in_the_order_of_the_file() {
         (WhenNoWorker::Fail, Some(100), Some(Duration::from_secs(2)))
     );
     assert!(matches!(feed.kind, RouteKind::Subscribe));
+    assert!(matches!(&ingest.kind, RouteKind::Publish(route) if !route.batch && route.body_limit == 1024));
     assert!(matches!(&page.kind, RouteKind::Files { dir } if dir == Path::new("/base/public")));
 }
 
@@ -188,7 +192,7 @@ processes = -1
         "tempest.toml:22: route.queue: `Web` is not a queue name: use 1 to 63 of a-z 0-9 _ . - and begin with a letter or digit",
         "tempest.toml:23: route.timout: is no setting; did you mean timeout?",
         "tempest.toml:26: route.path: expected a part {channel} or {channel...}, which names the channel, or no such part at all",
-        "tempest.toml:29: route.kind: expected one of queue, subscribe, files, or a queue = \"NAME\"",
+        "tempest.toml:29: route.kind: expected one of queue, subscribe, publish, files, or a queue = \"NAME\"",
         "tempest.toml:32: workers.a.command: is missing",
         "tempest.toml:33: workers.a.processes: expected a number of processes like 4, or a range like \"2..8\", from 0 to 1024, found -1",
     ];
@@ -231,7 +235,7 @@ fn a_route_takes_only_what_its_kind_knows() {
     assert_eq!(found, ["tempest.toml:5: route.timeout: is no setting; known here: path, methods, host, kind, dir"]);
     assert_eq!(
         faults("[[route]]\npath = \"/{f...}\"\nkind = \"file\"\ndir = \"p\"\n"),
-        ["tempest.toml:3: route.kind: expected one of queue, subscribe, files, found \"file\""]
+        ["tempest.toml:3: route.kind: expected one of queue, subscribe, publish, files, found \"file\""]
     );
     assert_eq!(faults("[[route]]\npath = \"/a\"\ndir = \"p\"\n").len(), 1);
     assert_eq!(faults("[[route]]\npath = \"/\"\ndir = \"p\"\nmethods = \"get\"\nhost = \"http://x\"\n").len(), 2);
@@ -313,13 +317,15 @@ fn faults_of_flags_environment_and_file_come_together() {
 fn every_flag_reaches_its_setting() {
     let folder = Folder::with("flags", "");
     for setting in ALL.iter().filter(|setting| !setting.key.is_empty()) {
-        let wrong = if setting.flag == "public-channels" { continue } else { " " };
+        let wrong = if setting.flag.ends_with("-channels") { continue } else { " " };
         let problems = load_with(Mode::Up, &[(setting.flag, wrong)], &[], &folder.0);
         let problems = problems.expect_err(setting.flag);
         assert!(problems.to_string().starts_with(&format!("--{}: ", setting.flag)), "{problems}");
     }
-    let loaded = load_with(Mode::Front, &[("public-channels", "a,b.*")], &[], &folder.0).expect("patterns");
-    assert_eq!(loaded.config.channels.public, [Pattern::new("a"), Pattern::new("b.*")]);
+    let given = [("public-channels", "a,b.*"), ("publish-channels", "c")];
+    let channels = load_with(Mode::Front, &given, &[], &folder.0).expect("patterns").config.channels;
+    assert_eq!(channels.public, [Pattern::new("a"), Pattern::new("b.*")]);
+    assert_eq!(channels.publish, [Pattern::new("c")]);
 }
 
 #[test]
@@ -347,6 +353,44 @@ fn channels_are_open_only_for_up_without_a_file_on_loopback() {
     assert_eq!(public(Mode::Front, &[], &empty), []);
     let folder = Folder::with("open", "");
     assert_eq!(public(Mode::Up, &[], &folder.0), []);
+}
+
+#[test]
+fn publishing_is_open_with_reading_only_and_has_routes_where_it_is() {
+    let empty = std::env::temp_dir().join("tempest-config-no-such-folder");
+    let publish = |mode, given: &[(&str, &str)], folder: &Path| {
+        let Loaded { config, notices, .. } = load_with(mode, given, &[], folder).expect("a good configuration");
+        let routed = config.routes.iter().filter(|route| matches!(route.kind, RouteKind::Publish(_))).count();
+        assert_eq!(routed, if config.channels.publish.is_empty() { 0 } else { 2 });
+        (config.channels.publish, notices.iter().any(|notice| notice.contains("published on")))
+    };
+    assert_eq!(publish(Mode::Up, &[], &empty), (vec![Pattern::new("*")], true));
+    assert_eq!(publish(Mode::Up, &[("publish-channels", "a")], &empty), (vec![Pattern::new("a")], false));
+    for given in [("public-channels", "a"), ("listen", "0.0.0.0:1337")] {
+        assert_eq!(publish(Mode::Up, &[given], &empty), (vec![], false));
+    }
+    assert_eq!(publish(Mode::Front, &[], &empty), (vec![], false));
+    let folder = Folder::with("publish", "channels.publish = \"chat.*\"");
+    assert_eq!(publish(Mode::Front, &[], &folder.0), (vec![Pattern::new("chat.*")], false));
+}
+
+#[test]
+fn a_route_that_publishes_is_for_one_channel_or_for_batches() {
+    let config = read(
+        "[[route]]\npath = \"/p/{channel}\"\nkind = \"publish\"\nbody_limit = 5\n[[route]]\npath = \"/p\"\nkind = \"publish\"\ntimeout = \"1ms\"",
+    );
+    let [RouteKind::Publish(one), RouteKind::Publish(batch)] = [&config.routes[0].kind, &config.routes[1].kind] else {
+        panic!("two routes that publish")
+    };
+    assert_eq!((one.batch, one.body_limit, one.timeout), (false, 5, Duration::from_secs(5)));
+    assert_eq!((batch.batch, batch.body_limit, batch.timeout), (true, 256 * 1024, Duration::from_millis(1)));
+    assert_eq!(
+        faults("[limits]\nbody_memory = 10\n[[route]]\npath = \"/p\"\nkind = \"publish\"\nbody_limit = 11").len(),
+        1
+    );
+    assert_eq!(faults("[[route]]\npath = \"/p\"\nkind = \"publish\"\nqueue = \"web\"").len(), 1);
+    assert!(faults("[channels]\npublish_batch = 10000\nkey_time = \"1ms\"\ncount_time = \"1ms\"").is_empty());
+    assert_eq!(faults("[channels]\npublish_batch = 10001\nkey_time = 0\ncount_time = 0").len(), 3);
 }
 
 #[test]
@@ -395,5 +439,5 @@ fn the_commented_parts_of_the_reference_are_settings() {
     let bare = |line: &'static str| line.strip_prefix("# ").unwrap_or(line);
     let lines: Vec<&str> = include_str!("../../reference.toml").lines().map(bare).filter(code).collect();
     let config = read(&lines.join("\n"));
-    assert_eq!((config.routes.len(), config.workers.len(), config.channels.rules.len()), (4, 1, 1));
+    assert_eq!((config.routes.len(), config.workers.len(), config.channels.rules.len()), (6, 1, 1));
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// Reads `500ms`, `30s`, `2m`, `1h` or whole seconds; `None` where it is none of them.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let millis = match unit {
         "ms" => 1,

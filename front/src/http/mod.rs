@@ -5,6 +5,7 @@
 
 mod body;
 mod files;
+mod publish;
 mod request_reply;
 mod respond;
 mod router;
@@ -32,6 +33,7 @@ use crate::queue::Dispatch;
 use crate::telemetry::{AccessLog, Metrics};
 
 pub use body::Body;
+pub use publish::{Counts, Publishing};
 pub use respond::early_response;
 pub use router::{Router, Target};
 
@@ -45,6 +47,8 @@ pub struct Context {
     pub dispatch: Rc<Dispatch>,
     /// Browser channels.
     pub hub: Rc<Hub>,
+    /// Publishing on them over HTTP.
+    pub publishing: Publishing,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Bytes of request bodies held by the whole process.
@@ -214,6 +218,9 @@ pub async fn handle(
         Ok(Target::Subscribe { channel }) => {
             // Boxed, since most requests never get here and would carry its state along.
             Box::pin(sse::answer(&context, &peer, request, &channel, (id, entry.as_ref()))).await
+        }
+        Ok(Target::Publish { route, channel }) => {
+            Ok(Box::pin(publish::answer(&context, request, route, channel.as_deref())).await)
         }
         Ok(Target::Files { dir, rest }) => {
             Box::pin(files::serve(dir, &rest, &request)).await.map(|response| response.map(Body::boxed))

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
 use super::{Context, Entry, Peer};
-use crate::error::Failure;
+use crate::error::{Failure, NotPublished};
 use crate::ident::RequestId;
 use crate::lifecycle::Phase;
 
@@ -62,6 +62,13 @@ fn describe(failure: &Failure) -> (StatusCode, String) {
             text(StatusCode::METHOD_NOT_ALLOWED, "see the Allow header for the methods this path takes")
         }
         Failure::BadRequest(why) => text(StatusCode::BAD_REQUEST, why),
+        Failure::BadContent(why) => text(StatusCode::BAD_REQUEST, why),
+        Failure::MediaType(why) => text(StatusCode::UNSUPPORTED_MEDIA_TYPE, why),
+        Failure::InBatch(at, failure) => {
+            let (status, why) = describe(failure);
+            (status, format!("message {at}, counted from 0: {why}; nothing was published"))
+        }
+        Failure::NotPublished { why, keyed } => not_published(*why, *keyed),
         Failure::Expectation => text(StatusCode::EXPECTATION_FAILED, "the only expectation met here is 100-continue"),
         Failure::NotAcceptable(why) => text(StatusCode::NOT_ACCEPTABLE, why),
         Failure::Forbidden(why) => text(StatusCode::FORBIDDEN, why),
@@ -91,6 +98,31 @@ fn describe(failure: &Failure) -> (StatusCode, String) {
         Failure::Malformed(_) => text(StatusCode::BAD_GATEWAY, "the answer to this request was malformed"),
         Failure::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "this server is shutting down; try again"),
     }
+}
+
+fn not_published(why: NotPublished, keyed: bool) -> (StatusCode, String) {
+    let (status, text) = match (why, keyed) {
+        (NotPublished::Away, _) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "Redis cannot be reached, and nothing was published; try again")
+        }
+        (NotPublished::Congested, _) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the way to Redis is congested, and nothing was published; try again")
+        }
+        (NotPublished::Refused, _) => {
+            (StatusCode::SERVICE_UNAVAILABLE, "Redis takes nothing now, and nothing was published; try again")
+        }
+        (NotPublished::Unknown, true) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Redis did not answer, and whether this was published is unknown; try again with the same key: it is \
+             published once",
+        ),
+        (NotPublished::Unknown, false) => (
+            StatusCode::GATEWAY_TIMEOUT,
+            "Redis did not answer, and whether this was published is unknown; with an Idempotency-Key another try \
+             would be safe",
+        ),
+    };
+    (status, text.to_owned())
 }
 
 /// A response to what never became a request: a slow or oversized head, one connection too many.

@@ -11,7 +11,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 use tempest_protocol::Keys;
 
-use crate::config::{Route, RouteKind, Segment};
+use crate::config::{PublishRoute, Route, RouteKind, Segment};
 use crate::error::Failure;
 use crate::queue::{Lane, QueueState};
 
@@ -28,6 +28,13 @@ pub enum Target<'r> {
     Subscribe {
         /// As in the path.
         channel: String,
+    },
+    /// Messages for this channel, still percent-encoded; None: the body names the channels.
+    Publish {
+        /// What holds for them.
+        route: &'r PublishRoute,
+        /// As in the path.
+        channel: Option<String>,
     },
     /// A static file.
     Files {
@@ -52,7 +59,7 @@ impl Router {
                         .or_insert_with(|| QueueState::new(name.clone(), keys.of_queue(name.as_str())));
                     Some(Lane::new(Rc::clone(state), route.clone(), depth_limit))
                 }
-                RouteKind::Subscribe | RouteKind::Files { .. } => None,
+                RouteKind::Subscribe | RouteKind::Publish(_) | RouteKind::Files { .. } => None,
             };
             (route.clone(), lane)
         });
@@ -76,6 +83,9 @@ impl Router {
                     return Ok(match (&route.kind, lane) {
                         (RouteKind::Queue(_), Some(lane)) => Target::Queue(lane),
                         (RouteKind::Files { dir }, _) => Target::Files { dir, rest: rest.to_owned() },
+                        (RouteKind::Publish(route), _) => {
+                            Target::Publish { route, channel: (!route.batch).then(|| rest.to_owned()) }
+                        }
                         _ => Target::Subscribe { channel: rest.to_owned() },
                     });
                 }

@@ -140,7 +140,7 @@ fn accepts_events(headers: &HeaderMap) -> bool {
     !named
 }
 
-fn allowed_origin(channels: &Channels, headers: &HeaderMap) -> Option<HeaderValue> {
+pub(super) fn allowed_origin(channels: &Channels, headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(header::ORIGIN)?;
     if channels.cors.iter().any(|allowed| allowed == "*") {
         return Some(HeaderValue::from_static("*"));
@@ -162,7 +162,7 @@ fn preflight(cors: Option<HeaderValue>) -> Response<Body> {
     response
 }
 
-fn add_origin(headers: &mut HeaderMap, origin: HeaderValue) {
+pub(super) fn add_origin(headers: &mut HeaderMap, origin: HeaderValue) {
     if origin != "*" {
         headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     }

@@ -165,6 +165,12 @@ impl Hub {
         [pattern.to_owned(), format!("{}{pattern}", escape(&self.log_prefix, ALL_SPECIAL))]
     }
 
+    /// Streams open, or being opened, of a channel by the name that browsers use.
+    pub fn streams_on(&self, name: &str) -> usize {
+        let key = format!("{}{name}", self.config.prefix);
+        self.channels.borrow().get(&key).map_or(0, |channel| channel.seats.get())
+    }
+
     fn leave(&self, channel: &Rc<Channel>) {
         channel.seats.set(channel.seats.get() - 1);
         if channel.seats.get() > 0 {

@@ -89,7 +89,11 @@ pub struct Dispatch {
     scratch: Cell<Vec<u8>>,
     /// Wakes the clock when the table stops being empty.
     busy: Notify,
+    others: RefCell<Option<Others>>,
 }
+
+/// Takes a message that is no answer; false: it is not its either.
+type Others = Box<dyn Fn(&[u8]) -> bool>;
 
 impl Dispatch {
     /// An empty table whose answers come to `reply_to`.
@@ -113,7 +117,13 @@ impl Dispatch {
             serial: Cell::new(0),
             scratch: Cell::default(),
             busy: Notify::new(),
+            others: RefCell::default(),
         })
+    }
+
+    /// Who gets the messages of kinds that mean nothing here.
+    pub fn set_others(&self, take: impl Fn(&[u8]) -> bool + 'static) {
+        *self.others.borrow_mut() = Some(Box::new(take));
     }
 
     /// A queue that is to be looked after.
@@ -370,6 +380,7 @@ impl Dispatch {
             match decode_answer(message, self.limits.answer_bytes, false) {
                 Decoded::Answer(answer) => self.answer(message, &answer),
                 Decoded::Died(death) => self.died(&death),
+                Decoded::Ignored { .. } if self.others.borrow().as_ref().is_some_and(|take| take(message)) => {}
                 Decoded::Ignored { .. } => self.metrics.answers.inc(AnswerOutcome::Ignored),
                 Decoded::Rejected(rejected) => self.rejected(message, &rejected),
             }

@@ -100,6 +100,22 @@ label! {
 }
 
 label! {
+    /// What became of a message that was to be published over HTTP.
+    Sent: "outcome" {
+        /// It was published, and is kept in its channel's history.
+        Kept => "kept",
+        /// It was published to whoever listens.
+        Live => "live",
+        /// It had been published before, by its key.
+        Repeated => "repeated",
+        /// Redis did not answer.
+        Unknown => "unknown",
+        /// It was not published.
+        Failed => "failed",
+    }
+}
+
+label! {
     /// Why a request was refused before it became a job.
     Refusal: "reason" {
         /// The queue was over its limit.
@@ -220,6 +236,8 @@ metrics! {
     stream_replayed: Counter => "tempest_stream_replayed_total",
     /// Reads of logs of channels with history.
     log_reads: Counter => "tempest_log_reads_total",
+    /// Messages published over HTTP, by what became of them.
+    sent: ReasonCounter<Sent> => "tempest_publications_sent_total",
     /// Client connections open.
     connections_open: Gauge => "tempest_connections_open",
     /// Client connections accepted.

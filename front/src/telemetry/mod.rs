@@ -11,5 +11,5 @@ mod problems;
 
 pub use access::{AccessLog, Entry};
 pub use kinds::{Counter, Gauge, Histogram, Label, ReasonCounter, StatusCounter};
-pub use metrics::{AnswerOutcome, Description, Metrics, PublicationKind, Refusal, ResumeOutcome, StreamDrop};
+pub use metrics::{AnswerOutcome, Description, Metrics, PublicationKind, Refusal, ResumeOutcome, Sent, StreamDrop};
 pub use problems::{Problem, Problems};

@@ -10,6 +10,9 @@ use crate::json::write_json_string;
 /// The reconnection time that ends an EventSource for good, in practice: 2^31 - 1 ms, 24 days.
 const NEVER_MS: u32 = i32::MAX as u32;
 
+/// What ends the streams of a channel with `control = true`.
+const UNSUBSCRIBE: &str = "$unsubscribe";
+
 /// One event for the readers of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
@@ -39,7 +42,7 @@ pub fn decode_payload(payload: &[u8], array_form: bool, control: bool) -> Payloa
 fn read_array(payload: &[u8], control: bool) -> Option<Payload<'_>> {
     let mut parts: Vec<String> = serde_json::from_slice(payload).ok()?;
     match parts.len() {
-        1 if control && parts[0] == "$unsubscribe" => Some(Payload::End),
+        1 if control && parts[0] == UNSUBSCRIBE => Some(Payload::End),
         1 => Some(Payload::Event(Event { name: None, data: Cow::Owned(parts.swap_remove(0)) })),
         2 if is_event_name(&parts[0]) => {
             let data = Cow::Owned(parts.swap_remove(1));
@@ -55,6 +58,8 @@ fn is_event_name(name: &str) -> bool {
 
 /// The array form of an event, which no text can break out of; what our own publishers send.
 pub fn encode_payload(name: Option<&str>, data: &str) -> Vec<u8> {
+    // Alone it would be the command that ends streams; with an empty name it is data like any other.
+    let name = name.or((data == UNSUBSCRIBE).then_some(""));
     let mut out = Vec::with_capacity(data.len() + 16);
     out.push(b'[');
     if let Some(name) = name {
@@ -118,6 +123,14 @@ mod tests {
             let Payload::Event(event) = decode_payload(&payload, true, true) else { panic!("an end") };
             assert_eq!((event.name.as_deref(), &*event.data), (name, data));
         }
+    }
+
+    #[test]
+    fn no_text_becomes_a_command() {
+        let payload = encode_payload(None, "$unsubscribe");
+        let mut out = Vec::new();
+        frame_sse(&mut out, &decode_payload(&payload, true, true));
+        assert_eq!(out, b"data: $unsubscribe\n\n");
     }
 
     #[test]

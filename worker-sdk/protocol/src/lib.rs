@@ -6,6 +6,7 @@
 
 mod answer;
 mod event;
+mod history;
 mod job;
 mod json;
 mod log;
@@ -18,6 +19,7 @@ pub use answer::{
     is_token,
 };
 pub use event::{Event, Payload, decode_payload, encode_payload, frame_sse};
+pub use history::{HistoryRules, Keep, matches_pattern};
 pub use job::{Job, JobError, JobFields, JobHead, JobText, JobWriter, decode_job, rewrite_job};
 pub use json::write_json_string;
 pub use log::{Announcement, LogId, NotAnId};

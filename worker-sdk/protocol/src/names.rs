@@ -102,16 +102,6 @@ impl Keys {
         format!("{}:@front:{front}", self.prefix)
     }
 
-    /// `tempest:log:<channel>`: stream, the log of a channel with history, and the channel on which it is announced.
-    pub fn log(&self, channel: &str) -> String {
-        format!("{}:log:{channel}", self.prefix)
-    }
-
-    /// `tempest:@history`: JSON string, which channels have history, and how much.
-    pub fn history(&self) -> String {
-        format!("{}:@history", self.prefix)
-    }
-
     /// `tempest:@queues`: sorted set of queue names by when they were last announced, in ms.
     pub fn queues(&self) -> String {
         format!("{}:@queues", self.prefix)
@@ -125,6 +115,27 @@ impl Keys {
     /// `tempest:@supervisor:<id>`: what one supervisor runs, a JSON string that expires.
     pub fn supervisor(&self, id: &str) -> String {
         format!("{}:@supervisor:{id}", self.prefix)
+    }
+
+    /// `tempest:@history`: which channels have a history, a JSON string that expires.
+    pub fn history(&self) -> String {
+        format!("{}:@history", self.prefix)
+    }
+
+    /// `tempest:@count`: the channel on which reactors are asked for their streams.
+    pub fn count(&self) -> String {
+        format!("{}:@count", self.prefix)
+    }
+
+    /// `tempest:log:<channel>`: the log of a channel with history, and the channel on which it is announced. The name
+    /// is the channel's in Redis.
+    pub fn log(&self, channel: &str) -> String {
+        format!("{}:log:{channel}", self.prefix)
+    }
+
+    /// `{tempest:log:<channel>}:once:<key>`: what remembers a publication's own key.
+    pub fn once(&self, channel: &str, key: &str) -> String {
+        format!("{{{}}}:once:{key}", self.log(channel))
     }
 
     /// True where an answer may be sent: under `<prefix>:@` and nowhere else, so that a forged job cannot make a
@@ -266,6 +277,9 @@ mod tests {
         assert_eq!(keys.worker("web", "w1"), "{tempest:web}:worker:w1");
         assert_eq!(keys.of_queue("web").normal(), "tempest:web");
         assert_eq!(keys.of_queue("web").claimed("w1"), "{tempest:web}:claimed:w1");
+        assert_eq!((keys.history(), keys.count()), ("tempest:@history".to_owned(), "tempest:@count".to_owned()));
+        assert_eq!(keys.log("a:b"), "tempest:log:a:b");
+        assert_eq!(keys.once("news", "k"), "{tempest:log:news}:once:k");
         assert!(keys.is_reply_to("tempest:@abc.0"));
         assert!(!keys.is_reply_to("tempest:web"));
         assert!(!keys.is_reply_to("other:@abc.0"));

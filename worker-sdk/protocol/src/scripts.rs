@@ -1,4 +1,4 @@
-//! The scripts of reliable mode, which run inside Redis: their text, and nothing that sends it.
+//! The scripts of the contract, which run inside Redis: their text, and nothing that sends it.
 //!
 //! They are part of the contract: every SDK and every front sends these very texts, so that what one side does is what
 //! the other expects. Each says in its first lines which keys and arguments it takes and what it gives.
@@ -29,3 +29,9 @@ pub const WITHDRAW: &str = include_str!("../scripts/withdraw.lua");
 pub const LOOK: &str = include_str!("../scripts/look.lua");
 /// Publishes on a channel with history.
 pub const PUBLISH: &str = include_str!("../scripts/publish.lua");
+/// The name under which Redis knows [`PUBLISH`].
+pub const PUBLISH_SHA: &str = "a8f35a9f97be14c00b5513abdfdd8616424c7a2d";
+/// Publishes on a channel without history, once.
+pub const ONCE: &str = include_str!("../scripts/once.lua");
+/// The name under which Redis knows [`ONCE`].
+pub const ONCE_SHA: &str = "1ba4386fd5f25eb3f899c9b1ae7b7d93471a293a";

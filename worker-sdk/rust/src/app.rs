@@ -300,6 +300,7 @@ impl App {
 
     fn assemble(self, resolved: Resolved, waiting: Arc<Waiting>) -> (Engine, OutletTask) {
         let commands = self.publisher.sender();
+        self.publisher.settle(&resolved.keys);
         let status = Arc::new(Status::default());
         let context =
             Arc::new(Context { publisher: self.publisher, clock: Clock::new(), development: resolved.development });

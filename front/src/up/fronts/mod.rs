@@ -177,9 +177,12 @@ fn arguments(loaded: &Loaded, format: LogFormat) -> Vec<OsString> {
     flags.push(("admin", admin(&loaded.config).map_or_else(|| "off".to_owned(), |at| at.to_string())));
     flags.push(("log-format", if format == LogFormat::Json { "json" } else { "text" }.to_owned()));
     // What is assumed for `tempest up` without a file, but not for a front alone.
-    if loaded.file.is_none() && loaded.config.channels.public == [Pattern::new("*")] {
-        flags.retain(|(flag, _)| *flag != "public-channels");
-        flags.push(("public-channels", "*".to_owned()));
+    let channels = &loaded.config.channels;
+    for (name, patterns) in [("public-channels", &channels.public), ("publish-channels", &channels.publish)] {
+        if loaded.file.is_none() && *patterns == [Pattern::new("*")] {
+            flags.retain(|(flag, _)| *flag != name);
+            flags.push((name, "*".to_owned()));
+        }
     }
     let words = flags.into_iter().map(|(flag, text)| format!("--{flag}={text}").into());
     std::iter::once("front".into()).chain(words).collect()
@@ -219,7 +222,8 @@ mod tests {
                 "--listen=127.0.0.1:0,127.0.0.2:0",
                 "--admin=127.0.0.3:0",
                 "--log-format=json",
-                "--public-channels=*"
+                "--public-channels=*",
+                "--publish-channels=*"
             ]
         );
     }

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Callable, List, Optional, TypeVar
+from typing import Any, Callable, List, Optional, Tuple, TypeVar
 
-from ._publish import Publisher
+from ._publish import Published, Publisher
 from ._routing import Handler, Router, endpoint
-from ._settings import default_redis, make_settings
+from ._settings import default_names, default_redis, make_settings
 from ._worker import Worker
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -95,12 +95,22 @@ class App:
 
     # ---- publishing ----
 
-    def publish(self, channel: str, data: Any, event: Optional[str] = None) -> int:
+    def publish(
+        self,
+        channel: str,
+        data: Any,
+        event: Optional[str] = None,
+        *,
+        key: Optional[str] = None,
+        history: Optional[Tuple[int, float]] = None,
+    ) -> Published:
         """Send `data` to the browsers that follow `channel`; what is no text is sent as JSON. Gives the number of
-        fronts that listen. Waits for one trip to Redis; in a coroutine use `asyncio.to_thread`."""
+        fronts that listen, with the message's `id` where the channel has a history. `key`: with the same one it is
+        published once within ten minutes (`repeated`). `history`: keep so many messages for so many seconds, whatever
+        the fronts say of the channel. Waits for Redis; in a coroutine use `asyncio.to_thread`."""
         if self._publisher is None:
-            self._publisher = Publisher(self._redis or default_redis())
-        return self._publisher.publish(channel, data, event)
+            self._publisher = Publisher(self._redis or default_redis(), default_names(self._queue))
+        return self._publisher.publish(channel, data, event, key, history)
 
     # ---- running ----
 
@@ -134,6 +144,7 @@ class App:
             self._cancel,
         )
         self._redis = settings.redis_url
+        self._queue = settings.names.queue_key
         _log_to_stderr()
         self._worker = Worker(settings, self._router)
         try:

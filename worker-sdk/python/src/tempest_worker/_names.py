@@ -41,6 +41,19 @@ class Names:
         """List of at most one job, between the wait for it and its claim."""
         return self.derived("landing:" + worker_id)
 
+    @property
+    def history(self) -> str:
+        """JSON text that says which channels have a history."""
+        return self.reply_prefix + "history"
+
+    def log(self, channel: str) -> str:
+        """The log of a channel with history, and the channel on which it is announced."""
+        return self.reply_prefix[:-1] + "log:" + channel
+
+    def once(self, channel: str, key: str) -> str:
+        """What remembers a message's own key."""
+        return "{" + self.log(channel) + "}:once:" + key
+
     def derived(self, what: str) -> str:
         """A key that belongs to the queue; the braces keep all of them in one slot of a cluster."""
         return "{" + self.queue_key + "}:" + what

@@ -1,4 +1,4 @@
-"""The scripts of reliable mode: the texts of the contract, as data of this package, and how one is called.
+"""The scripts of the contract: their texts, as data of this package, and how one is called.
 
 The texts are copies of `worker-sdk/protocol/scripts`, byte for byte, held by a test: what one side does is what the
 other expects. Must not send anything.
@@ -14,7 +14,12 @@ from ._link import pack
 #: Those that a worker calls.
 NAMES = ("claim", "give_back", "mark", "recover", "register")
 
-TEXTS: Dict[str, bytes] = {name: (files(__package__) / "scripts" / f"{name}.lua").read_bytes() for name in NAMES}
+#: Those that publish.
+PUBLISHING = ("publish", "once")
+
+TEXTS: Dict[str, bytes] = {
+    name: (files(__package__) / "scripts" / f"{name}.lua").read_bytes() for name in NAMES + PUBLISHING
+}
 
 
 def load_all() -> List[bytes]:

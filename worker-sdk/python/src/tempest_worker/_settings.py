@@ -143,6 +143,11 @@ def default_redis(env: Mapping[str, str] = os.environ) -> str:
     return env.get("TEMPEST_REDIS_URL") or env.get("REDIS_URL") or DEFAULT_REDIS
 
 
+def default_names(queue: Optional[str] = None, env: Mapping[str, str] = os.environ) -> Names:
+    """The keys of a queue, or of the one that the environment names. Raises ValueError where it is none."""
+    return names_of(queue or env.get("TEMPEST_QUEUE") or DEFAULT_QUEUE)
+
+
 def thread_id(worker_id: str, number: int, threads: int) -> str:
     """The id of one claiming thread among others, counted from 0; the worker's own where there is but one."""
     return worker_id if threads == 1 else f"{worker_id}.{number + 1}"

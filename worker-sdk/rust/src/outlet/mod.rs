@@ -25,7 +25,7 @@ use crate::backoff::Backoff;
 use crate::connection::Reply;
 use crate::link::Link;
 use crate::membership::Membership;
-use crate::publisher::{Command, PublishError};
+use crate::publisher::{Asked, Command, PublishError};
 use crate::request::Context;
 use crate::status::{Status, count};
 use crate::waiting::Waiting;
@@ -335,8 +335,13 @@ impl OutletTask {
     fn write_commands(&mut self) {
         let Some(connection) = self.link.up() else { return };
         for command in self.waiting_commands.drain(..) {
-            let parts: Vec<&[u8]> = command.parts.iter().map(Vec::as_slice).collect();
-            connection.out.command(&parts);
+            match &command.asked {
+                Asked::Parts(parts) => {
+                    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+                    connection.out.command(&parts);
+                }
+                Asked::Rules => connection.out.command(&[b"GET", self.context.publisher.rules_key().as_bytes()]),
+            }
             self.due.push_back(Due::Command(command));
         }
     }

@@ -12,6 +12,7 @@ mod failures;
 mod harness;
 mod priorities;
 mod processes;
+mod publishing;
 mod restarts;
 mod stops;
 mod streams;
