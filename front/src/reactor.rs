@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use crate::auth::Auth;
 use crate::broker::{self, Broker, Command, Pushed, Sink};
 use crate::config::{Config, RedisUrl};
 use crate::connection::Connections;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub front: FrontId,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who may read and publish.
+    pub auth: Arc<Auth>,
     /// The access log.
     pub access: AccessLog,
     /// What went wrong lately.
@@ -164,8 +167,8 @@ impl Reactor {
         let totals = Arc::clone(&shared.totals);
         let hub = Hub::new(Rc::clone(&broker), config.channels.clone(), totals, Arc::clone(&metrics));
         let body_memory = Arc::clone(&shared.body_memory);
-        let access = shared.access.clone();
-        let context = Context { config, router, dispatch, hub, metrics, body_memory, access, life: life.clone() };
+        let (auth, access) = (Arc::clone(&shared.auth), shared.access.clone());
+        let context = Context { config, router, dispatch, hub, auth, metrics, body_memory, access, life: life.clone() };
         let (connections, serving) = (Rc::default(), Rc::default());
         Self { context: Rc::new(context), broker, connections, serving }
     }

@@ -13,7 +13,9 @@ use super::value::{
     string, time,
 };
 use super::workers::{self, Given};
-use super::{AccessLog, ChannelRule, Channels, Config, Front, Limits, Listen, Log, LogFormat, Pattern, Redis, routes};
+use super::{
+    AccessLog, ChannelRule, Channels, Config, Front, Limits, Listen, Log, LogFormat, Pattern, Redis, routes, tokens,
+};
 
 const ANY: std::ops::RangeInclusive<usize> = 0..=usize::MAX;
 const SOME: std::ops::RangeInclusive<usize> = 1..=usize::MAX;
@@ -28,7 +30,7 @@ pub(super) fn read(mut root: Section<'_>, given: &Given, base: &Path) -> Config 
     let redis = read_redis(root.section("redis"), &prefix, base);
     let front = read_front(root.section("front"));
     let limits = read_limits(root.section("limits"));
-    let channels = read_channels(root.section("channels"));
+    let channels = read_channels(root.section("channels"), base);
     let routes = match root.sections("route") {
         Some(all) => all.into_iter().filter_map(|one| routes::read(one, base, limits.body_memory)).collect(),
         None => routes::defaults(),
@@ -119,7 +121,7 @@ fn read_limits(mut section: Section<'_>) -> Limits {
     limits
 }
 
-fn read_channels(mut section: Section<'_>) -> Channels {
+fn read_channels(mut section: Section<'_>, base: &Path) -> Channels {
     let s = &mut section;
     let channels = Channels {
         public: s.get("public", list(pattern), Vec::new()),
@@ -134,6 +136,7 @@ fn read_channels(mut section: Section<'_>) -> Channels {
         channels: s.get("channels", count(SOME), 16_384),
         name_bytes: s.get("name_bytes", count(1..=65_535), 1024),
         subscribe_time: s.get("subscribe_time", time(TICK), Duration::from_secs(5)),
+        tokens: tokens::read(s, base),
     };
     section.finish();
     channels

@@ -20,6 +20,7 @@ mod routes;
 mod section;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod units;
 mod value;
 mod words;
@@ -28,6 +29,8 @@ mod workers;
 pub use load::{Flags, Loaded, Mode, load};
 pub use problem::{Problem, Problems};
 pub use redis_url::{RedisAddress, RedisUrl, RedisUrlError, Secret};
+pub(crate) use tokens::LEAST_SECRET;
+pub use tokens::{KeySource, TokenAlg, TokenKey, Tokens};
 
 /// All settings of one process.
 #[derive(Clone, Debug)]
@@ -163,6 +166,8 @@ pub struct Channels {
     pub name_bytes: usize,
     /// How long a new stream waits for Redis.
     pub subscribe_time: Duration,
+    /// Whose tokens open what is not public.
+    pub tokens: Tokens,
 }
 
 /// What holds for the channels that a pattern matches.

@@ -90,6 +90,12 @@ fn reads_every_setting() {
     assert_eq!((limits.attempts, limits.crashes, limits.dead_letters, limits.withdrawn), (8, 9, 10, 11));
     let rules: Vec<_> = config.channels.rules.iter().map(|r| (r.pattern.as_str(), r.control, r.array_form)).collect();
     assert_eq!(rules, [("jobs.*", true, true), ("chat.*", false, false)]);
+    let tokens = &config.channels.tokens;
+    assert_eq!((tokens.cookie.as_str(), tokens.leeway), ("pass", Duration::from_secs(1)));
+    assert_eq!((tokens.bytes, tokens.patterns, tokens.jwks_bytes, tokens.jwks_keys), (4096, 12, 1024, 13));
+    assert_eq!((tokens.jwks_refresh, tokens.jwks_pause), (Duration::from_secs(60), Duration::from_secs(2)));
+    let [key] = tokens.keys.as_slice() else { panic!("one key") };
+    assert_eq!((key.name.as_str(), key.alg, key.issuer.as_deref()), ("one", TokenAlg::EdDsa, Some("us")));
     assert_eq!((config.log.access, config.log.format), (AccessLog::Json, LogFormat::Text));
     assert_eq!(config.log.level, "info,tempest::broker=debug");
 }
@@ -388,4 +394,5 @@ fn the_commented_parts_of_the_reference_are_settings() {
     let lines: Vec<&str> = include_str!("../../reference.toml").lines().map(bare).filter(code).collect();
     let config = read(&lines.join("\n"));
     assert_eq!((config.routes.len(), config.workers.len(), config.channels.rules.len()), (3, 1, 1));
+    assert_eq!(config.channels.tokens.keys.len(), 1);
 }

@@ -4,6 +4,7 @@
 //! else.
 
 mod body;
+mod cors;
 mod files;
 mod request_reply;
 mod respond;
@@ -22,6 +23,7 @@ use std::time::Instant;
 use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::hub::{Hub, Opening, Seat};
@@ -44,6 +46,8 @@ pub struct Context {
     pub dispatch: Rc<Dispatch>,
     /// Browser channels.
     pub hub: Rc<Hub>,
+    /// Who may read and publish.
+    pub auth: Arc<Auth>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Bytes of request bodies held by the whole process.

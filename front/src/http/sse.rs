@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
-use super::{Body, Context, Detach, Entry, Peer};
+use super::cors::{Allowed, preflight};
+use super::{Body, Context, Detach, Entry, Peer, host_of, respond};
 use crate::config::Channels;
 use crate::error::Failure;
 use crate::hub::{Opening, Refused};
@@ -20,11 +21,35 @@ use crate::telemetry::Refusal;
 /// A stream that could not begin ends with this hint, in ms.
 const RETRY_AWAY_MS: u32 = 2000;
 
+/// The methods of a route to channels.
+const METHODS: &str = "GET, HEAD, OPTIONS";
+
 pub(super) async fn answer(
     context: &Rc<Context>,
     peer: &Peer,
     request: Request<Incoming>,
     channel: &str,
+    about: (RequestId, Option<&Entry>),
+) -> Result<Response<Body>, Failure> {
+    let cors = Allowed::of(&context.config.channels, request.headers());
+    let wants_json = respond::wants_json(request.headers());
+    match (open(context, peer, request, channel, cors.clone(), about).await, cors) {
+        // A script of another origin may know why, too.
+        (Err(failure), Some(cors)) => {
+            let mut response = respond::failure(&failure, wants_json);
+            cors.add_to(response.headers_mut());
+            Ok(response)
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+async fn open(
+    context: &Rc<Context>,
+    peer: &Peer,
+    request: Request<Incoming>,
+    channel: &str,
+    cors: Option<Allowed>,
     (id, entry): (RequestId, Option<&Entry>),
 ) -> Result<Response<Body>, Failure> {
     let allowed = [Method::GET, Method::HEAD, Method::OPTIONS];
@@ -32,12 +57,13 @@ pub(super) async fn answer(
         return Err(Failure::Method(allowed.to_vec()));
     }
     let channels = &context.config.channels;
-    let cors = allowed_origin(channels, request.headers());
     let name = channel_name(channel, channels.name_bytes)?;
     if *request.method() == Method::OPTIONS {
-        return Ok(preflight(cors));
+        return Ok(preflight(cors.as_ref(), METHODS));
     }
-    may_read(context, &name)?;
+    let (query, host) = (request.uri().query(), host_of(&request)?);
+    let rights = context.auth.rights(request.headers(), query, host).await?;
+    rights.may_subscribe(&name)?;
     if !accepts_events(request.headers()) {
         return Err(Failure::NotAcceptable("this path gives text/event-stream"));
     }
@@ -94,23 +120,6 @@ fn has_broken_percent(encoded: &str) -> bool {
     false
 }
 
-/// The system's own channels never; others where a public pattern matches.
-fn may_read(context: &Context, name: &str) -> Result<(), Failure> {
-    let prefix = context.config.redis.keys.prefix();
-    let channels = &context.config.channels;
-    let reserved = |name: &str| {
-        let tagged = name.strip_prefix('{').unwrap_or(name);
-        name.starts_with("__") || tagged.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(':'))
-    };
-    if reserved(name) || reserved(&format!("{}{name}", channels.prefix)) {
-        return Err(Failure::Forbidden("this channel's name is reserved"));
-    }
-    if !channels.public.iter().any(|pattern| pattern.matches(name)) {
-        return Err(Failure::Forbidden("this channel is not public"));
-    }
-    Ok(())
-}
-
 /// True where `Accept` is missing or has a range that event streams fall into.
 fn accepts_events(headers: &HeaderMap) -> bool {
     let mut named = false;
@@ -128,35 +137,6 @@ fn accepts_events(headers: &HeaderMap) -> bool {
     !named
 }
 
-fn allowed_origin(channels: &Channels, headers: &HeaderMap) -> Option<HeaderValue> {
-    let origin = headers.get(header::ORIGIN)?;
-    if channels.cors.iter().any(|allowed| allowed == "*") {
-        return Some(HeaderValue::from_static("*"));
-    }
-    channels.cors.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
-}
-
-fn preflight(cors: Option<HeaderValue>) -> Response<Body> {
-    let mut response = Response::new(Body::whole(""));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
-    if let Some(origin) = cors {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, OPTIONS"));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Last-Event-ID, Cache-Control"));
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
-        add_origin(headers, origin);
-    }
-    response
-}
-
-fn add_origin(headers: &mut HeaderMap, origin: HeaderValue) {
-    if origin != "*" {
-        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-    }
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-}
-
 const STREAM_HEADERS: [(&str, &str); 3] = [
     ("content-type", "text/event-stream"),
     // Nothing on the way may keep, change or hold back a stream; the last line is nginx's own switch for that.
@@ -164,21 +144,21 @@ const STREAM_HEADERS: [(&str, &str); 3] = [
     ("x-accel-buffering", "no"),
 ];
 
-fn with_headers(mut response: Response<Body>, cors: Option<HeaderValue>) -> Response<Body> {
+fn with_headers(mut response: Response<Body>, cors: Option<Allowed>) -> Response<Body> {
     let headers = response.headers_mut();
     for (name, value) in STREAM_HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
     if let Some(origin) = cors {
-        add_origin(headers, origin);
+        origin.add_to(headers);
     }
     response
 }
 
-fn head(chunked: bool, cors: Option<HeaderValue>) -> Vec<u8> {
+fn head(chunked: bool, cors: Option<Allowed>) -> Vec<u8> {
     let mut headers = HeaderMap::new();
     if let Some(origin) = cors {
-        add_origin(&mut headers, origin);
+        origin.add_to(&mut headers);
     }
     let mut head = String::with_capacity(256);
     head.push_str("HTTP/1.1 200 OK\r\n");

@@ -120,6 +120,26 @@ label! {
 }
 
 label! {
+    /// What was wrong with a token.
+    TokenFault: "reason" {
+        /// It is no JWT, or one that demands what is not known here.
+        Malformed => "malformed",
+        /// It has too many bytes, or grants too many patterns.
+        Large => "large",
+        /// No key that is known here has signed it.
+        Signature => "signature",
+        /// It comes from another issuer, or is for somebody else.
+        Audience => "audience",
+        /// A claim is missing, or not of its type.
+        Claims => "claims",
+        /// Its time has not come.
+        Early => "early",
+        /// Its time is over.
+        Expired => "expired",
+    }
+}
+
+label! {
     /// Why a stream ended.
     StreamDrop: "reason" {
         /// Its reader did not read.
@@ -176,6 +196,10 @@ metrics! {
     channels: Gauge => "tempest_channels_subscribed",
     /// Publications received from Redis.
     publications: Counter => "tempest_publications_received_total",
+    /// Tokens refused, by what was wrong with them.
+    tokens_refused: ReasonCounter<TokenFault> => "tempest_tokens_refused_total",
+    /// Key sets (JWKS) that could not be read or fetched.
+    key_failures: Counter => "tempest_key_set_failures_total",
     /// Client connections open.
     connections_open: Gauge => "tempest_connections_open",
     /// Client connections accepted.

@@ -11,5 +11,5 @@ mod problems;
 
 pub use access::{AccessLog, Entry};
 pub use kinds::{Counter, Gauge, Histogram, Label, ReasonCounter, StatusCounter};
-pub use metrics::{AnswerOutcome, Description, Metrics, Refusal, StreamDrop};
+pub use metrics::{AnswerOutcome, Description, Metrics, Refusal, StreamDrop, TokenFault};
 pub use problems::{Problem, Problems};
