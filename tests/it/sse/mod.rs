@@ -4,3 +4,4 @@ mod delivery;
 mod endings;
 mod opening;
 mod payloads;
+mod rights;
