@@ -81,7 +81,8 @@ async fn open(
         }
     };
     let chunked = request.version() == Version::HTTP_11;
-    let opening = Opening { head: head(chunked, cors).into(), first: first_lines(channels), chunked };
+    let (head, first, expires) = (head(chunked, cors).into(), first_lines(channels), rights.expires());
+    let opening = Opening { head, first, chunked, expires };
     context.metrics.requests.inc(StatusCode::OK.as_u16());
     *peer.detach.borrow_mut() = Some(Box::new(Detach { seat, opening, id, entry: entry.cloned() }));
     peer.wake();

@@ -61,6 +61,8 @@ pub(super) struct Reader {
     pub(super) beat: Cell<bool>,
     pub(super) ending: Cell<bool>,
     pub(super) draining: Cell<bool>,
+    /// When its right to read ends, in sweeps; 0: never.
+    pub(super) expires: Cell<u32>,
     waker: RefCell<Option<Waker>>,
     /// Its index among the channel's readers.
     place: Cell<usize>,
@@ -73,6 +75,11 @@ impl Reader {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
+    }
+
+    /// True where it may read no longer.
+    pub(super) fn expired(&self, now: u32) -> bool {
+        (1..=now).contains(&self.expires.get())
     }
 
     fn wake(&self) {
@@ -162,6 +169,7 @@ impl Channel {
             beat: Cell::new(false),
             ending: Cell::new(false),
             draining: Cell::new(false),
+            expires: Cell::new(0),
             waker: RefCell::new(None),
             place: Cell::new(readers.len()),
         });
@@ -243,6 +251,8 @@ impl Channel {
         for reader in &*self.readers.borrow() {
             if reader.due.get() <= now {
                 reader.beat.set(true);
+                reader.wake();
+            } else if reader.expired(now) {
                 reader.wake();
             }
         }

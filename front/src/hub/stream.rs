@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use tokio::net::TcpStream;
@@ -25,6 +26,8 @@ const DISCARD: usize = 512;
 const READS: usize = 16;
 /// What a draining front tells readers: come back after this many ms, and up to as many more.
 const COME_BACK_MS: f64 = 1000.0;
+/// What a reader is told whose right to read has ended.
+const EXPIRED: &str = "event: $end\ndata: {\"reason\":\"expired\"}\n\n";
 
 /// How a stream begins.
 pub struct Opening {
@@ -34,6 +37,8 @@ pub struct Opening {
     pub first: String,
     /// The response is chunked (HTTP/1.1); else it ends with the connection.
     pub chunked: bool,
+    /// When the reader's right to read ends; None: it does not.
+    pub expires: Option<Instant>,
 }
 
 /// One stream from its head to its end; resolves when it has ended. Written out rather than an `async` block: what is
@@ -70,6 +75,9 @@ impl<G> Stream<G> {
         let beat_every = hub.beat_every();
         let reader = seat.channel.join(hub.clock.get() + beat_every);
         reader.draining.set(hub.draining.get());
+        if let Some(expires) = opening.expires {
+            reader.expires.set(hub.sweep_at(expires));
+        }
         let mut own = opening.head.to_vec();
         own.extend_from_slice(&Frame::chunk(opening.first.as_bytes()).bytes(opening.chunked));
         Self {
@@ -131,6 +139,10 @@ impl<G> Stream<G> {
                 self.write_own(cx)?
             } else if let Some(reason) = self.leaving {
                 return Ok(Poll::Ready(reason));
+            } else if self.expired() && !Channel::within_message(&self.reader) {
+                // Not behind what waits: a slow reader must not get more for being slow.
+                self.leave(EXPIRED, Some(StreamDrop::Expired));
+                Sent::Some
             } else {
                 self.write_messages(cx)?
             };
@@ -164,7 +176,10 @@ impl<G> Stream<G> {
     fn write_messages(&mut self, cx: &mut Context<'_>) -> io::Result<Sent> {
         let wrote = self.channel().unread(&self.reader, self.chunked, |frames| {
             let Some(first) = frames.next() else { return Ok(Some(0)) };
-            let Some(second) = frames.next() else { return self.try_write(cx, &[IoSlice::new(first)]) };
+            // At the end of its right to read only what is begun is finished.
+            let Some(second) = frames.next().filter(|_| !self.expired()) else {
+                return self.try_write(cx, &[IoSlice::new(first)]);
+            };
             let mut slices = [IoSlice::new(&[]); JOIN];
             slices[0] = IoSlice::new(first);
             slices[1] = IoSlice::new(second);
@@ -187,6 +202,10 @@ impl<G> Stream<G> {
                 Ok(Sent::Some)
             }
         }
+    }
+
+    fn expired(&self) -> bool {
+        self.reader.expired(self.hub().clock.get())
     }
 
     fn hub(&self) -> &Hub {

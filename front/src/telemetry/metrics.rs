@@ -148,6 +148,8 @@ label! {
         Lagged => "lagged",
         /// The front was shutting down.
         Drain => "drain",
+        /// The token that opened it was over.
+        Expired => "expired",
         /// Its reader left.
         Client => "client",
     }

@@ -264,3 +264,60 @@ fn a_key_that_cannot_be_used_keeps_the_front_from_starting() {
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.err.contains("channels.key test: ") && ran.err.contains("cannot be read"), "{ran:?}");
 }
+
+#[test]
+fn a_stream_ends_with_its_token() {
+    let mut world = with_secret().set("channels.token_leeway = 0").start();
+    let ends = in_seconds(3);
+    let short = token(SECRET, &json!({"exp": ends, "tempest": {"subscribe": ["orders.*"]}}));
+    let mut open: Vec<_> = [format!("orders.1?token={short}"), format!("orders.1?token={}", good()), "news".to_owned()]
+        .iter()
+        .map(|target| world.front.subscribe(target))
+        .collect();
+    let mut plain = world.http();
+    plain.send(format!("GET /sub/orders.1?token={short} HTTP/1.0\r\n\r\n"));
+    wait_until("its subscription", || world.gauge("tempest_streams_open") == 4);
+    world.redis.publish("orders.1", "paid");
+    assert_eq!((open[0].data(), open[1].data()), ("paid".to_owned(), "paid".to_owned()));
+    let end = open[0].event();
+    assert_eq!((end.name.as_str(), end.data.as_str()), ("$end", "{\"reason\":\"expired\"}"));
+    assert!(in_seconds(0) >= ends, "not before its time");
+    assert_eq!(open[0].until_end(), [], "nothing behind it, and a proper end");
+    let mut last = Vec::new();
+    while let Ok(line) = plain.line() {
+        last.push(line);
+    }
+    assert!(last.ends_with(&["event: $end".to_owned(), "data: {\"reason\":\"expired\"}".to_owned(), String::new()]));
+    assert_eq!(world.count("tempest_stream_drops_total", &["expired"]), 2);
+    assert_eq!(head(&world.front, &format!("/sub/orders.1?token={short}"), &[]).status, 401, "and it opens no other");
+    world.redis.publish("orders.1", "sent");
+    world.redis.publish("news", "sent");
+    assert_eq!((open[1].data(), open[2].data()), ("sent".to_owned(), "sent".to_owned()), "others go on");
+    drop((open, plain));
+    world.finish();
+}
+
+#[test]
+fn a_slow_reader_gets_nothing_more_when_its_token_is_over() {
+    let mut world = with_secret().set("channels.token_leeway = 0").set("channels.buffer_bytes = \"64MiB\"").start();
+    let short = token(SECRET, &json!({"exp": in_seconds(2), "tempest": {"subscribe": ["orders.*"]}}));
+    let mut slow = world.front.subscribe(&format!("orders.1?token={short}"));
+    let mut quick = world.front.subscribe(&format!("orders.2?token={short}"));
+    // Far more than sockets hold: most of it is still in the front when the token ends.
+    let (count, text) = (200, "x".repeat(100_000));
+    for _ in 0..count {
+        world.redis.publish("orders.1", &text);
+    }
+    assert_eq!(quick.event().name, "$end", "its time is over");
+    let mut read = 0;
+    let end = loop {
+        match slow.event() {
+            event if event.name.is_empty() => read += 1,
+            event => break event,
+        }
+    };
+    assert_eq!(end.name, "$end");
+    assert!(read < count, "{read} of {count}");
+    drop((slow, quick));
+    world.finish();
+}
