@@ -1,10 +1,14 @@
-//! A web server of a test's own that gives one answer to everything, which the test may change.
+//! A web server of a test's own that gives one answer to everything, which the test may change; with TLS if need be.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::wait::PATIENCE;
 
@@ -12,6 +16,7 @@ use crate::wait::PATIENCE;
 #[derive(Debug)]
 pub struct Page {
     address: SocketAddr,
+    scheme: &'static str,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -31,15 +36,43 @@ impl Page {
 
     /// The same on a port.
     pub fn start_on(port: u16, body: &str) -> Self {
+        Self::serve(port, body, "http", serve)
+    }
+
+    /// The same with TLS; certificate and key as PEM.
+    pub fn start_with_tls(certificate: &[u8], key: &[u8], body: &str) -> Self {
+        let certificate = CertificateDer::from_pem_slice(certificate).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_slice(key).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions that go together")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("a key of its certificate");
+        let config = Arc::new(config);
+        Self::serve(0, body, "https", move |socket, answer| {
+            let tls = ServerConnection::new(Arc::clone(&config)).map_err(std::io::Error::other)?;
+            serve(StreamOwned::new(tls, socket), answer)
+        })
+    }
+
+    fn serve(
+        port: u16,
+        body: &str,
+        scheme: &'static str,
+        serve: impl Fn(TcpStream, &str) -> std::io::Result<()> + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared::default());
-        let mut page = Self { address, shared: Arc::clone(&shared), thread: None };
+        let mut page = Self { address, scheme, shared: Arc::clone(&shared), thread: None };
         page.give("200 OK", body);
         page.thread = Some(std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
                 let Some(answer) = shared.answer() else { return };
                 shared.asked.fetch_add(1, Ordering::Relaxed);
+                let _ = socket.set_read_timeout(Some(PATIENCE));
+                // One that does not understand us, or trust us, is gone; the next may.
                 let _ = serve(socket, &answer);
             }
         }));
@@ -54,7 +87,7 @@ impl Page {
 
     /// Its URL.
     pub fn url(&self) -> String {
-        format!("http://{}/keys?a=b", self.address)
+        format!("{}://{}/keys?a=b", self.scheme, self.address)
     }
 
     /// How many connections it has had.
@@ -79,12 +112,12 @@ impl Drop for Page {
     }
 }
 
-fn serve(socket: TcpStream, answer: &str) -> std::io::Result<()> {
-    socket.set_read_timeout(Some(PATIENCE))?;
+fn serve(socket: impl Read + Write, answer: &str) -> std::io::Result<()> {
     let mut reader = BufReader::new(socket);
     let mut line = String::new();
     while reader.read_line(&mut line)? > 2 {
         line.clear();
     }
-    reader.get_mut().write_all(answer.as_bytes())
+    reader.get_mut().write_all(answer.as_bytes())?;
+    reader.get_mut().flush()
 }

@@ -38,7 +38,7 @@ pub(super) struct KeySet {
     pub(super) name: String,
     pub(super) alg: Algorithm,
     validation: Validation,
-    keys: RwLock<Arc<Vec<Key>>>,
+    keys: RwLock<Arc<[Key]>>,
     /// Where newer ones come from.
     pub(super) source: Option<Source>,
 }
@@ -69,19 +69,19 @@ impl KeySet {
             name: key.name.clone(),
             alg,
             validation: validation(alg, key),
-            keys: RwLock::new(Arc::new(keys)),
+            keys: RwLock::new(keys.into()),
             source: Source::of(&key.source, limits),
         })
     }
 
     /// The keys at this moment.
-    fn now(&self) -> Arc<Vec<Key>> {
+    fn now(&self) -> Arc<[Key]> {
         Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes newer keys.
     pub(super) fn replace(&self, keys: Vec<Key>) {
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
     }
 
     /// True where newer keys might verify what these do not: the token names one that is not there.

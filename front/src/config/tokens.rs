@@ -229,10 +229,9 @@ mod tests {
         ] {
             assert_eq!(key(&format!("alg = \"{alg}\"\n{source}")), Vec::<String>::new(), "{source}");
         }
-        let text = format!(
-            "[[channels.key]]\nname = \"a\"\nalg = \"HS256\"\nsecret_file = \"s\"\nissuer = \"me\"\naudience = \"x\""
-        );
-        let config = Config::from_toml(&text, Path::new("/base")).expect("a good key");
+        let text =
+            "[[channels.key]]\nname = \"a\"\nalg = \"HS256\"\nsecret_file = \"s\"\nissuer = \"me\"\naudience = \"x\"";
+        let config = Config::from_toml(text, Path::new("/base")).expect("a good key");
         let [key] = config.channels.tokens.keys.as_slice() else { panic!("one key") };
         assert_eq!((key.name.as_str(), key.alg), ("a", TokenAlg::Hs256));
         assert_eq!(key.source, KeySource::SecretFile("/base/s".into()));

@@ -242,6 +242,34 @@ fn a_key_set_is_fetched_now_and_then_and_not_more_often_than_it_may() {
     world.finish();
 }
 
+/// A certificate for 127.0.0.1 that signs itself, and its key: of this test, and of nothing else.
+const CERTIFICATE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/it/sse/keys/test_server.cert.pem");
+const CERTIFICATE_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/it/sse/keys/test_server.key.pem");
+
+#[test]
+fn a_key_set_comes_by_tls_from_whom_the_system_trusts() {
+    let world = World::start();
+    let a = Signer::new("a");
+    let read = |path| fs::read(path).expect("the file is there");
+    let page = Page::start_with_tls(&read(CERTIFICATE), &read(CERTIFICATE_KEY), &jwks(&[&a]));
+    let by_a = a.token(&claims(&["orders.*"]));
+    let trusting = format!("SSL_CERT_FILE={CERTIFICATE}");
+    for (trust, status) in
+        [(["env", trusting.as_str()].as_slice(), 200), (["env", "-u", "SSL_CERT_FILE"].as_slice(), 401)]
+    {
+        let config = format!(
+            "redis.url = \"{}\"\nfront.listen = [\"127.0.0.1:0\"]\nfront.admin = \"127.0.0.1:0\"\nlog.format = \"json\"\n{}",
+            world.redis.url(),
+            key("EdDSA", &format!("jwks_url = {:?}", page.url()))
+        );
+        let mut front = Front::start_under(trust, &world.dir().join("other"), world.mark(), &config);
+        front.wait_ready();
+        assert_eq!(self::status(&front, "orders.1", &by_a), status, "{trust:?}");
+        assert!(front.terminate().success());
+    }
+    world.finish();
+}
+
 #[test]
 fn a_front_starts_without_its_key_set_and_finds_it_later() {
     let port = free_port();
