@@ -27,6 +27,7 @@ use crate::telemetry::{Metrics, TokenFault as Fault};
 
 use bearer::Carrier;
 use keys::KeySet;
+use refresh::Source;
 pub use rights::Rights;
 use token::Token;
 
@@ -101,13 +102,9 @@ impl Auth {
 
     /// True where there may be other keys now.
     async fn look_again(&self, header: &Header) -> bool {
-        let mut looked = false;
-        for set in self.keys.iter().filter(|set| set.may_be_stale(header)) {
-            if let Some(source) = &set.source {
-                looked |= source.look().await;
-            }
-        }
-        looked
+        let stale = self.keys.iter().filter(|set| set.may_be_stale(header));
+        let looks = stale.filter_map(|set| set.source.as_ref()).map(Source::look);
+        futures::future::join_all(looks).await.contains(&true)
     }
 
     fn check(&self, text: &str, header: &Header) -> Result<Token, Fault> {

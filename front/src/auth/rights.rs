@@ -29,9 +29,8 @@ impl Rights {
     /// The answer to give instead: 401 where a token might help, else 403.
     pub fn may_subscribe(&self, name: &str) -> Result<(), Failure> {
         self.not_reserved(name)?;
-        let channels = &self.config.channels;
         let granted = |token: &Token| token.grants.subscribe.iter().any(|pattern| pattern.matches(name));
-        if channels.public.iter().any(|pattern| pattern.matches(name)) || self.token.as_ref().is_some_and(granted) {
+        if self.is_public(name) || self.token.as_ref().is_some_and(granted) {
             return Ok(());
         }
         Err(self.refusal("this channel is not public", "this token does not open this channel"))
@@ -66,9 +65,18 @@ impl Rights {
         self.token.as_ref().and_then(|token| token.user.as_deref())
     }
 
-    /// When it ends; None: it does not.
+    /// When its token ends; None: it has none.
     pub fn expires(&self) -> Option<Instant> {
         self.token.as_ref().map(|token| token.expires)
+    }
+
+    /// When it may no longer read this channel; None: always, since anybody may, token or not.
+    pub fn expires_for(&self, name: &str) -> Option<Instant> {
+        self.expires().filter(|_| !self.is_public(name))
+    }
+
+    fn is_public(&self, name: &str) -> bool {
+        self.config.channels.public.iter().any(|pattern| pattern.matches(name))
     }
 
     /// The answer to what is not allowed; the texts are for a request without a token, and for one with one.

@@ -345,6 +345,10 @@ fn channels_are_open_only_for_up_without_a_file_on_loopback() {
     assert_eq!(public(Mode::Front, &[], &empty), []);
     let folder = Folder::with("open", "");
     assert_eq!(public(Mode::Up, &[], &folder.0), []);
+    let key = "[[channels.key]]\nname = \"a\"\nalg = \"HS256\"\nsecret_file = \"s\"";
+    let folder = Folder::with("keyed", key);
+    let loaded = load_with(Mode::Front, &[], &[], &folder.0).expect("a good configuration");
+    assert_eq!((loaded.config.channels.public, loaded.notices.len()), (vec![], 0), "tokens open some");
 }
 
 #[test]

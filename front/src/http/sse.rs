@@ -81,7 +81,7 @@ async fn open(
         }
     };
     let chunked = request.version() == Version::HTTP_11;
-    let (head, first, expires) = (head(chunked, cors).into(), first_lines(channels), rights.expires());
+    let (head, first, expires) = (head(chunked, cors).into(), first_lines(channels), rights.expires_for(&name));
     let opening = Opening { head, first, chunked, expires };
     context.metrics.requests.inc(StatusCode::OK.as_u16());
     *peer.detach.borrow_mut() = Some(Box::new(Detach { seat, opening, id, entry: entry.cloned() }));

@@ -33,6 +33,7 @@ async fn a_token_adds_to_what_is_public() {
     let auth = config("");
     let rights = bearing(&auth, &good()).await.expect("a good token");
     assert_eq!((rights.user(), rights.expires().is_some()), (Some("ann"), true));
+    assert_eq!((rights.expires_for("news"), rights.expires_for("orders.1")), (None, rights.expires()));
     for open in ["news", "orders.1", "orders."] {
         assert_eq!(rights.may_subscribe(open), Ok(()), "{open}");
     }
