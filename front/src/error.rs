@@ -79,6 +79,8 @@ pub enum Failure {
     },
     /// Not for this client; the text says what.
     Forbidden(&'static str),
+    /// A token might open it. The text says what is wrong with the one that came, for the client; None: none came.
+    Unauthorized(Option<&'static str>),
     /// The body exceeds the route's limit in bytes.
     BodyTooLarge(usize),
     /// The body stopped coming.
@@ -123,6 +125,7 @@ impl Failure {
             | Self::Expectation
             | Self::NotAcceptable(_)
             | Self::Forbidden(_)
+            | Self::Unauthorized(_)
             | Self::BodyTooLarge(_)
             | Self::BodyTimeout
             | Self::ClientGone

@@ -2,10 +2,11 @@
 //!
 //! The floors, lowest first; a module imports lower floors only (a test holds it):
 //! 0 [`ident`], [`config`], [`error`], [`backoff`] · 1 [`telemetry`], [`lifecycle`], [`listener`], [`notify`],
-//! [`supervisor`] · 2 [`broker`] ·
-//! 3 [`queue`], `hub` · 4 `http` · 5 `connection`, `admin` · 6 `server`, the commands, `main`.
+//! [`supervisor`], `tls` · 2 [`broker`] ·
+//! 3 `auth`, [`queue`], `hub` · 4 `http` · 5 `connection`, `admin` · 6 `server`, the commands, `main`.
 
 pub mod admin;
+pub mod auth;
 pub mod backoff;
 pub mod broker;
 pub mod commands;
@@ -26,5 +27,6 @@ pub mod server;
 pub mod supervise;
 pub mod supervisor;
 pub mod telemetry;
+mod tls;
 pub mod up;
 pub mod workers;

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use crate::auth::Auth;
 use crate::broker::{self, Broker, Command, Pushed, Sink};
 use crate::config::{Config, RedisUrl};
 use crate::connection::Connections;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub front: FrontId,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Who may read and publish.
+    pub auth: Arc<Auth>,
     /// The access log.
     pub access: AccessLog,
     /// What went wrong lately.
@@ -173,9 +176,9 @@ impl Reactor {
         dispatch.set_others(move |message| told.told(message));
         let publishing = Publishing::new(Rc::clone(&broker), keys, Rc::clone(&counts));
         let body_memory = Arc::clone(&shared.body_memory);
-        let access = shared.access.clone();
+        let (auth, access) = (Arc::clone(&shared.auth), shared.access.clone());
         let life = life.clone();
-        let context = Context { config, router, dispatch, hub, publishing, metrics, body_memory, access, life };
+        let context = Context { config, router, dispatch, hub, publishing, auth, metrics, body_memory, access, life };
         let (connections, serving) = (Rc::default(), Rc::default());
         Self { context: Rc::new(context), broker, counts, connections, serving }
     }

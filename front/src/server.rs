@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
+use crate::auth::{Auth, AuthError};
 use crate::config::{Config, RedisUrl};
 use crate::http::early_response;
 use crate::hub::Census;
@@ -36,6 +37,9 @@ pub enum StartError {
     /// There is no socket to listen on.
     #[error("{0}")]
     Listen(#[from] ListenError),
+    /// A key of tokens cannot be used.
+    #[error("{0}")]
+    Auth(#[from] AuthError),
     /// A thread or runtime could not be made.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -47,6 +51,8 @@ pub struct Running {
     lifecycle: Lifecycle,
     grace: Duration,
     acceptors: Vec<JoinHandle<()>>,
+    /// Look after the keys of tokens until the end.
+    _keys: JoinSet<()>,
 }
 
 /// A view of a running front, for the admin listener.
@@ -68,13 +74,17 @@ pub fn start(
 ) -> Result<Running, StartError> {
     let listening = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let lifecycle = Lifecycle::new();
+    let metrics = Arc::new(Metrics::new());
+    let auth = Arc::new(Auth::open(&config, &metrics)?);
+    let keys = auth.keep();
     let shared = Arc::new(Shared {
         redis,
         front: FrontId::random(),
         host: host_name(),
         started: wall_ms(),
         listening,
-        metrics: Arc::new(Metrics::new()),
+        metrics,
+        auth,
         access,
         problems: Arc::new(Problems::default()),
         totals: Arc::default(),
@@ -99,7 +109,7 @@ pub fn start(
     });
     let acceptors = acceptors.collect();
     lifecycle.setter().advance(Phase::Ready);
-    Ok(Running { shared, grace: config.front.grace, lifecycle, acceptors })
+    Ok(Running { shared, grace: config.front.grace, lifecycle, acceptors, _keys: keys })
 }
 
 fn host_name() -> String {

@@ -3,7 +3,6 @@
 //! Nothing here retries; whoever owns the connection does.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -84,24 +83,7 @@ pub(crate) async fn open(url: &RedisUrl) -> io::Result<Box<dyn Stream>> {
 async fn wrap_tls(tcp: TcpStream, host: &str) -> io::Result<impl Stream + use<>> {
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("`{host}` is no name for TLS")))?;
-    tokio_rustls::TlsConnector::from(tls_config()?).connect(name, tcp).await
-}
-
-/// Whom to trust. Read once: some hundred certificates are too much work for each connection.
-fn tls_config() -> io::Result<Arc<rustls::ClientConfig>> {
-    static CONFIG: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
-    if let Some(config) = CONFIG.get() {
-        return Ok(Arc::clone(config));
-    }
-    let mut roots = rustls::RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(native.certs);
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::clone(CONFIG.get_or_init(|| Arc::new(config))))
+    tokio_rustls::TlsConnector::from(crate::tls::client_config()?).connect(name, tcp).await
 }
 
 async fn greet(mut stream: Box<dyn Stream>, url: &RedisUrl, name: &str) -> Result<Dialled, DialError> {

@@ -15,6 +15,7 @@ use super::value::{
 use super::workers::{self, Given};
 use super::{
     AccessLog, ChannelRule, Channels, Config, Front, History, Limits, Listen, Log, LogFormat, Pattern, Redis, routes,
+    tokens,
 };
 
 const ANY: std::ops::RangeInclusive<usize> = 0..=usize::MAX;
@@ -30,10 +31,10 @@ pub(super) fn read(mut root: Section<'_>, given: &Given, base: &Path) -> Config 
     let redis = read_redis(root.section("redis"), &prefix, base);
     let front = read_front(root.section("front"));
     let limits = read_limits(root.section("limits"));
-    let channels = read_channels(root.section("channels"));
+    let channels = read_channels(root.section("channels"), base);
     let routes = match root.sections("route") {
         Some(all) => all.into_iter().filter_map(|one| routes::read(one, base, limits.body_memory)).collect(),
-        None => routes::defaults(!channels.publish.is_empty()),
+        None => routes::defaults(!channels.publish.is_empty() || !channels.tokens.keys.is_empty()),
     };
     let workers = workers::read(&mut root, given, base);
     let log = read_log(root.section("log"));
@@ -121,7 +122,7 @@ fn read_limits(mut section: Section<'_>) -> Limits {
     limits
 }
 
-fn read_channels(mut section: Section<'_>) -> Channels {
+fn read_channels(mut section: Section<'_>, base: &Path) -> Channels {
     let s = &mut section;
     let channels = Channels {
         public: s.get("public", list(pattern), Vec::new()),
@@ -148,6 +149,7 @@ fn read_channels(mut section: Section<'_>) -> Channels {
         publish_batch: s.get("publish_batch", count(1..=10_000), 100),
         key_time: s.get("key_time", time(TICK), Duration::from_secs(600)),
         count_time: s.get("count_time", time(TICK), Duration::from_millis(100)),
+        tokens: tokens::read(s, base),
     };
     section.finish();
     channels

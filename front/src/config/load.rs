@@ -179,7 +179,8 @@ fn assume(mode: Mode, config: &mut Config, has_file: bool) -> Vec<String> {
         return notices;
     }
     let serves_channels = config.routes.iter().any(|route| matches!(route.kind, RouteKind::Subscribe));
-    if !config.channels.public.is_empty() || !serves_channels {
+    let some_open = !config.channels.public.is_empty() || !config.channels.tokens.keys.is_empty();
+    if some_open || !serves_channels {
         return notices;
     }
     let loopback = config.front.listen.iter().all(|Listen::Tcp(address)| address.ip().is_loopback());

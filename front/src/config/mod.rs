@@ -20,6 +20,7 @@ mod routes;
 mod section;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod units;
 mod value;
 mod words;
@@ -28,6 +29,8 @@ mod workers;
 pub use load::{Flags, Loaded, Mode, load};
 pub use problem::{Problem, Problems};
 pub use redis_url::{RedisAddress, RedisUrl, RedisUrlError, Secret};
+pub(crate) use tokens::LEAST_SECRET;
+pub use tokens::{KeySource, TokenAlg, TokenKey, Tokens};
 pub use units::duration;
 
 /// All settings of one process.
@@ -188,6 +191,8 @@ pub struct Channels {
     pub key_time: Duration,
     /// How long the other reactors are waited for where they are asked for their streams.
     pub count_time: Duration,
+    /// Whose tokens open what is not public.
+    pub tokens: Tokens,
 }
 
 impl Channels {

@@ -101,6 +101,12 @@ fn reads_every_setting() {
     assert_eq!((channels.per_stream, channels.logs_per_stream), (13, 14));
     assert_eq!((channels.streams, channels.streams_per_address, channels.streams_per_user), (8, 60, 61));
     assert_eq!((channels.stream_life, channels.goodbye), (Some(Duration::from_secs(600)), Duration::from_secs(2)));
+    let tokens = &config.channels.tokens;
+    assert_eq!((tokens.cookie.as_str(), tokens.leeway), ("pass", Duration::from_secs(1)));
+    assert_eq!((tokens.bytes, tokens.patterns, tokens.jwks_bytes, tokens.jwks_keys), (4096, 12, 1024, 13));
+    assert_eq!((tokens.jwks_refresh, tokens.jwks_pause), (Duration::from_secs(60), Duration::from_secs(2)));
+    let [key] = tokens.keys.as_slice() else { panic!("one key") };
+    assert_eq!((key.name.as_str(), key.alg, key.issuer.as_deref()), ("one", TokenAlg::EdDsa, Some("us")));
     assert_eq!((config.log.access, config.log.format), (AccessLog::Json, LogFormat::Text));
     assert_eq!(config.log.level, "info,tempest::broker=debug");
 }
@@ -353,6 +359,10 @@ fn channels_are_open_only_for_up_without_a_file_on_loopback() {
     assert_eq!(public(Mode::Front, &[], &empty), []);
     let folder = Folder::with("open", "");
     assert_eq!(public(Mode::Up, &[], &folder.0), []);
+    let key = "[[channels.key]]\nname = \"a\"\nalg = \"HS256\"\nsecret_file = \"s\"";
+    let folder = Folder::with("keyed", key);
+    let loaded = load_with(Mode::Front, &[], &[], &folder.0).expect("a good configuration");
+    assert_eq!((loaded.config.channels.public, loaded.notices.len()), (vec![], 0), "tokens open some");
 }
 
 #[test]
@@ -440,4 +450,5 @@ fn the_commented_parts_of_the_reference_are_settings() {
     let lines: Vec<&str> = include_str!("../../reference.toml").lines().map(bare).filter(code).collect();
     let config = read(&lines.join("\n"));
     assert_eq!((config.routes.len(), config.workers.len(), config.channels.rules.len()), (6, 1, 1));
+    assert_eq!(config.channels.tokens.keys.len(), 1);
 }

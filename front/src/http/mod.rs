@@ -4,6 +4,7 @@
 //! else.
 
 mod body;
+mod cors;
 mod files;
 mod publish;
 mod request_reply;
@@ -24,6 +25,7 @@ use std::time::Instant;
 use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::error::Failure;
 use crate::hub::{Hub, Opened, Opening, Place};
@@ -49,6 +51,8 @@ pub struct Context {
     pub hub: Rc<Hub>,
     /// Publishing on them over HTTP.
     pub publishing: Publishing,
+    /// Who may read and publish.
+    pub auth: Arc<Auth>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Bytes of request bodies held by the whole process.

@@ -40,6 +40,9 @@ pub(super) fn failure(failure: &Failure, wants_json: bool) -> Response<Body> {
         let names: Vec<&str> = allowed.iter().map(|method| method.as_str()).collect();
         headers.insert(header::ALLOW, HeaderValue::from_str(&names.join(", ")).expect("methods are tokens"));
     }
+    if let Failure::Unauthorized(reason) = failure {
+        headers.insert(header::WWW_AUTHENTICATE, challenge(*reason));
+    }
     // What follows on such a connection may be the rest of this request.
     if matches!(
         failure,
@@ -52,6 +55,13 @@ pub(super) fn failure(failure: &Failure, wants_json: bool) -> Response<Body> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// RFC 6750, section 3: without a token no error is named.
+fn challenge(reason: Option<&'static str>) -> HeaderValue {
+    let Some(reason) = reason else { return HeaderValue::from_static("Bearer") };
+    HeaderValue::from_str(&format!("Bearer error=\"invalid_token\", error_description=\"{reason}\""))
+        .expect("reasons are plain words")
 }
 
 fn describe(failure: &Failure) -> (StatusCode, String) {
@@ -72,6 +82,7 @@ fn describe(failure: &Failure) -> (StatusCode, String) {
         Failure::Expectation => text(StatusCode::EXPECTATION_FAILED, "the only expectation met here is 100-continue"),
         Failure::NotAcceptable(why) => text(StatusCode::NOT_ACCEPTABLE, why),
         Failure::Forbidden(why) => text(StatusCode::FORBIDDEN, why),
+        Failure::Unauthorized(reason) => text(StatusCode::UNAUTHORIZED, reason.unwrap_or("this needs a token")),
         Failure::BodyTooLarge(limit) => {
             (StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have at most {limit} bytes here"))
         }

@@ -9,8 +9,8 @@ use std::rc::Rc;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
-use super::subscribe;
-use super::{Body, Context, Detach, Entry, Peer};
+use super::cors::{Allowed, preflight};
+use super::{Body, Context, Detach, Entry, Peer, host_of, respond, subscribe};
 use crate::config::Channels;
 use crate::error::Failure;
 use crate::hub::{Opening, Refused, Wanted};
@@ -20,11 +20,35 @@ use crate::telemetry::{Refusal, ResumeOutcome};
 /// A stream that could not begin ends with this hint, in ms.
 const RETRY_AWAY_MS: u32 = 2000;
 
+/// The methods of a route to channels.
+const METHODS: &str = "GET, HEAD, OPTIONS";
+
 pub(super) async fn answer(
     context: &Rc<Context>,
     peer: &Peer,
     request: Request<Incoming>,
     channel: &str,
+    about: (RequestId, Option<&Entry>),
+) -> Result<Response<Body>, Failure> {
+    let cors = Allowed::of(&context.config.channels, request.headers());
+    let wants_json = respond::wants_json(request.headers());
+    match (open(context, peer, request, channel, cors.clone(), about).await, cors) {
+        // A script of another origin may know why, too.
+        (Err(failure), Some(cors)) => {
+            let mut response = respond::failure(&failure, wants_json);
+            cors.add_to(response.headers_mut());
+            Ok(response)
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+async fn open(
+    context: &Rc<Context>,
+    peer: &Peer,
+    request: Request<Incoming>,
+    channel: &str,
+    cors: Option<Allowed>,
     (id, entry): (RequestId, Option<&Entry>),
 ) -> Result<Response<Body>, Failure> {
     let allowed = [Method::GET, Method::HEAD, Method::OPTIONS];
@@ -32,12 +56,15 @@ pub(super) async fn answer(
         return Err(Failure::Method(allowed.to_vec()));
     }
     let channels = &context.config.channels;
-    let cors = allowed_origin(channels, request.headers());
     let ask = subscribe::read(&request, channel, channels)?;
     if *request.method() == Method::OPTIONS {
-        return Ok(preflight(cors));
+        return Ok(preflight(cors.as_ref(), METHODS));
     }
-    ask.wanted.iter().try_for_each(|wanted| may_read(context, wanted))?;
+    let (query, host) = (request.uri().query(), host_of(&request)?);
+    let rights = context.auth.rights(request.headers(), query, host).await?;
+    for Wanted { name, pattern, .. } in &ask.wanted {
+        if *pattern { rights.may_read_pattern(name)? } else { rights.may_subscribe(name)? }
+    }
     if ask.wanted.iter().all(|wanted| is_gone(channels, wanted)) {
         return Ok(nothing_more(cors));
     }
@@ -47,7 +74,7 @@ pub(super) async fn answer(
     if *request.method() == Method::HEAD {
         return Ok(with_headers(Response::new(Body::whole("")), cors));
     }
-    let taken = match context.hub.place(peer.remote.ip(), None) {
+    let taken = match context.hub.place(peer.remote.ip(), rights.user()) {
         Ok(place) => context.hub.open(&ask.wanted, ask.tell).await.map(|opened| (place, opened)),
         Err(refused) => Err(refused),
     };
@@ -66,28 +93,14 @@ pub(super) async fn answer(
     }
     let start = opened.start_id();
     let head = head(chunked, cors, start.as_deref(), resumed).into();
-    let opening = Opening { head, first: first_lines(channels, start.as_deref()), chunked };
+    // Of several channels the first that may be read no longer ends the stream.
+    let expires = ask.wanted.iter().filter_map(|Wanted { name, pattern, .. }| rights.expires_for(name, *pattern)).min();
+    let opening = Opening { head, first: first_lines(channels, start.as_deref()), chunked, expires };
     context.metrics.requests.inc(StatusCode::OK.as_u16());
     *peer.detach.borrow_mut() = Some(Box::new(Detach { opened, place, opening, id, entry: entry.cloned() }));
     peer.wake();
     // The connection ends this future when it takes the socket.
     std::future::pending().await
-}
-
-/// The system's own channels never; others where a public pattern matches. A pattern where it is one that is public.
-fn may_read(context: &Context, wanted: &Wanted) -> Result<(), Failure> {
-    let channels = &context.config.channels;
-    if context.hub.is_reserved(&wanted.name) {
-        return Err(Failure::Forbidden("this channel's name is reserved"));
-    }
-    if wanted.pattern {
-        let public = channels.patterns.iter().any(|pattern| pattern.as_str() == wanted.name);
-        return if public { Ok(()) } else { Err(Failure::Forbidden("this pattern is not public")) };
-    }
-    if !channels.public.iter().any(|pattern| pattern.matches(&wanted.name)) {
-        return Err(Failure::Forbidden("this channel is not public"));
-    }
-    Ok(())
 }
 
 /// True where the channel's rule says that there is nothing to read any more.
@@ -96,13 +109,13 @@ fn is_gone(channels: &Channels, wanted: &Wanted) -> bool {
 }
 
 /// 204 ends an EventSource for good, without an error that a page would have to tell from others.
-fn nothing_more(cors: Option<HeaderValue>) -> Response<Body> {
+fn nothing_more(cors: Option<Allowed>) -> Response<Body> {
     let mut response = Response::new(Body::whole(""));
     *response.status_mut() = StatusCode::NO_CONTENT;
     // A cache may keep a 204 otherwise, and the channel may be there again after a change of the configuration.
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if let Some(origin) = cors {
-        add_origin(response.headers_mut(), origin);
+        origin.add_to(response.headers_mut());
     }
     response
 }
@@ -140,35 +153,6 @@ fn accepts_events(headers: &HeaderMap) -> bool {
     !named
 }
 
-pub(super) fn allowed_origin(channels: &Channels, headers: &HeaderMap) -> Option<HeaderValue> {
-    let origin = headers.get(header::ORIGIN)?;
-    if channels.cors.iter().any(|allowed| allowed == "*") {
-        return Some(HeaderValue::from_static("*"));
-    }
-    channels.cors.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
-}
-
-fn preflight(cors: Option<HeaderValue>) -> Response<Body> {
-    let mut response = Response::new(Body::whole(""));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
-    if let Some(origin) = cors {
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD, OPTIONS"));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Last-Event-ID, Cache-Control"));
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
-        add_origin(headers, origin);
-    }
-    response
-}
-
-pub(super) fn add_origin(headers: &mut HeaderMap, origin: HeaderValue) {
-    if origin != "*" {
-        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-    }
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-}
-
 const STREAM_HEADERS: [(&str, &str); 3] = [
     ("content-type", "text/event-stream"),
     // Nothing on the way may keep, change or hold back a stream; the last line is nginx's own switch for that.
@@ -176,22 +160,22 @@ const STREAM_HEADERS: [(&str, &str); 3] = [
     ("x-accel-buffering", "no"),
 ];
 
-fn with_headers(mut response: Response<Body>, cors: Option<HeaderValue>) -> Response<Body> {
+fn with_headers(mut response: Response<Body>, cors: Option<Allowed>) -> Response<Body> {
     let headers = response.headers_mut();
     for (name, value) in STREAM_HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
     if let Some(origin) = cors {
-        add_origin(headers, origin);
+        origin.add_to(headers);
     }
     response
 }
 
 /// `start`: the id from which the stream really goes on; `resumed`: what became of what the client has missed.
-fn head(chunked: bool, cors: Option<HeaderValue>, start: Option<&str>, resumed: Option<ResumeOutcome>) -> Vec<u8> {
+fn head(chunked: bool, cors: Option<Allowed>, start: Option<&str>, resumed: Option<ResumeOutcome>) -> Vec<u8> {
     let mut headers = HeaderMap::new();
     if let Some(origin) = cors {
-        add_origin(&mut headers, origin);
+        origin.add_to(&mut headers);
     }
     let mut head = String::with_capacity(256);
     head.push_str("HTTP/1.1 200 OK\r\n");

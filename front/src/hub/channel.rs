@@ -6,7 +6,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::task::Waker;
 use std::time::Duration;
 
 use tempest_protocol::LogId;
@@ -14,60 +13,7 @@ use tempest_protocol::LogId;
 use super::frame::Frame;
 use super::lag::Lag;
 use super::log::ChannelLog;
-
-/// A reader's place.
-#[derive(Debug)]
-pub(super) struct Reader {
-    /// The message it writes next.
-    pub(super) cursor: Cell<u64>,
-    /// Bytes of that message already written.
-    pub(super) offset: Cell<usize>,
-    /// It has had all messages with an id up to this one.
-    pub(super) after: Cell<LogId>,
-    /// Of the messages before this one it wants only those with an id: it was not here when they came.
-    live_from: Cell<u64>,
-    /// When it should be heard of, in sweeps.
-    pub(super) due: Cell<u32>,
-    pub(super) beat: Cell<bool>,
-    pub(super) ending: Cell<bool>,
-    pub(super) draining: Cell<bool>,
-    /// When it has lasted long enough, in sweeps.
-    pub(super) ends: Cell<u32>,
-    pub(super) over: Cell<bool>,
-    waker: RefCell<Option<Waker>>,
-    /// Its index among the channel's readers.
-    place: Cell<usize>,
-}
-
-impl Reader {
-    pub(super) fn listen(&self, waker: &Waker) {
-        let mut own = self.waker.borrow_mut();
-        match &mut *own {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
-    }
-
-    /// A message that it has had, or that was not for it, is passed over.
-    fn wants(&self, at: u64, kept: &Kept) -> bool {
-        match kept.message.id {
-            Some(id) => id > self.after.get(),
-            None => at >= self.live_from.get(),
-        }
-    }
-
-    /// The front goes: the stream ends when all that waits for it is written.
-    pub(super) fn send_away(&self) {
-        self.draining.set(true);
-        self.wake();
-    }
-
-    pub(super) fn wake(&self) {
-        if let Some(waker) = &*self.waker.borrow() {
-            waker.wake_by_ref();
-        }
-    }
-}
+use super::reader::Reader;
 
 pub(super) struct Channel {
     /// Its name in Redis.
@@ -202,6 +148,7 @@ impl Channel {
             draining: Cell::new(false),
             ends: Cell::new(u32::MAX),
             over: Cell::new(false),
+            expires: Cell::new(0),
             waker: RefCell::new(None),
             place: Cell::new(readers.len()),
         });
@@ -282,7 +229,7 @@ impl Channel {
     pub(super) fn sweep(&self, now: u32) {
         for reader in &*self.readers.borrow() {
             let (beat, over) = (reader.due.get() <= now, reader.ends.get() <= now);
-            if beat || over {
+            if beat || over || reader.expired(now) {
                 reader.beat.set(beat);
                 reader.over.set(over);
                 reader.wake();
@@ -313,7 +260,9 @@ impl Channel {
         let ring = self.ring.borrow();
         let from = (reader.cursor.get() - ring.first) as usize;
         let mut skip = reader.offset.get();
-        let wanted = (reader.cursor.get()..).zip(ring.kept.range(from..)).filter(|(at, kept)| reader.wants(*at, kept));
+        let wanted = (reader.cursor.get()..)
+            .zip(ring.kept.range(from..))
+            .filter(|(at, kept)| reader.wants(*at, kept.message.id));
         let mut frames = wanted.map(|(_, kept)| {
             let bytes = &kept.message.frame.as_slice(chunked)[skip..];
             skip = 0;
@@ -332,7 +281,8 @@ impl Channel {
             let at = (cursor - ring.first) as usize;
             ring.kept.get_mut(at)
         } {
-            let length = if reader.wants(cursor, kept) { kept.message.frame.as_slice(chunked).len() } else { 0 };
+            let length =
+                if reader.wants(cursor, kept.message.id) { kept.message.frame.as_slice(chunked).len() } else { 0 };
             if offset < length {
                 break;
             }
@@ -363,7 +313,7 @@ impl Channel {
                 ring.kept.get_mut(at)
             }
         {
-            if reader.wants(cursor, kept) {
+            if reader.wants(cursor, kept.message.id) {
                 more = take(&kept.message);
             }
             kept.unread -= 1;

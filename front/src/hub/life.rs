@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, interval};
 
-use super::channel::Reader;
+use super::reader::Reader;
 use super::{Hub, SWEEP};
 use crate::backoff::random_unit;
 

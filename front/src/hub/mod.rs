@@ -14,6 +14,7 @@ mod life;
 mod log;
 mod opening;
 mod places;
+mod reader;
 mod several;
 mod stream;
 
@@ -22,7 +23,7 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempest_protocol::{Announcement, Keys, Payload, decode_payload};
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -310,6 +311,12 @@ impl Hub {
                 channel.sweep(now);
             }
         }
+    }
+
+    /// The first sweep that is certainly not before a moment: the next one may come at once.
+    fn sweep_at(&self, moment: Instant) -> u32 {
+        let left = moment.saturating_duration_since(Instant::now()).as_secs_f64() / SWEEP.as_secs_f64();
+        self.clock.get().saturating_add(1).saturating_add(left.ceil() as u32)
     }
 
     /// Sweeps between two signs of life of a stream that begins now: the interval, less up to a fifth of it.

@@ -11,8 +11,9 @@ use tempest_protocol::LogId;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::channel::{Channel, Reader};
+use super::channel::Channel;
 use super::log::{ChannelLog, Loss};
+use super::reader::Reader;
 use super::{Hub, Refused};
 use crate::broker::log::{From, LogEntry, LogReader, last_of};
 

@@ -5,9 +5,10 @@
 
 use tempest_protocol::LogId;
 
-use super::channel::{Channel, Message, Reader};
+use super::channel::{Channel, Message};
 use super::frame::{Frame, told};
 use super::opening::ids_of;
+use super::reader::Reader;
 
 /// Messages taken in one go.
 const JOIN: usize = 64;

@@ -8,15 +8,17 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 use tempest_protocol::LogId;
 use tokio::net::TcpStream;
 
-use super::channel::{Channel, Message, Reader};
+use super::channel::{Channel, Message};
 use super::frame::Frame;
 use super::life::come_back;
 use super::opening::{Begin, Seat, StreamPlace};
+use super::reader::Reader;
 use super::several::Several;
 use super::{Hub, Opened};
 use crate::broker::Broker;
@@ -28,6 +30,8 @@ const JOIN: usize = 64;
 const DISCARD: usize = 512;
 /// Reads in a row before others on the reactor have their turn.
 const READS: usize = 16;
+/// What a reader is told whose right to read has ended.
+const EXPIRED: &str = "event: $end\ndata: {\"reason\":\"expired\"}\n\n";
 
 /// How a stream begins.
 pub struct Opening {
@@ -37,6 +41,8 @@ pub struct Opening {
     pub first: String,
     /// The response is chunked (HTTP/1.1); else it ends with the connection.
     pub chunked: bool,
+    /// When the reader's right to read ends; None: it does not.
+    pub expires: Option<Instant>,
 }
 
 /// Sends a stream on its way, as a task of its own. `report` is told at its end how many bytes were written, `guard`
@@ -112,6 +118,9 @@ impl<G> Stream<G> {
         // One of them is enough to know when something was written, and when it has lasted long enough.
         seats[0].reader.due.set(hub.clock.get() + beat_every);
         seats[0].reader.ends.set(hub.ends_at());
+        if let Some(expires) = opening.expires {
+            seats[0].reader.expires.set(hub.sweep_at(expires));
+        }
         let seats = match (seats.len(), tell) {
             (1, false) => Seats::One(seats.swap_remove(0)),
             _ => Seats::Many(Box::new((seats, Several::new(begins.iter().map(|begin| begin.at).collect(), tell)))),
@@ -243,6 +252,10 @@ impl<G> Stream<G> {
                 self.write_own(cx)?
             } else if let Some(reason) = self.leaving {
                 return Ok(Poll::Ready(reason));
+            } else if self.expired() && !Channel::within_message(self.reader()) {
+                // Not behind what waits: a slow reader must not get more for being slow.
+                self.leave(EXPIRED, StreamDrop::Expired);
+                Sent::Some
             } else {
                 self.write_messages(cx)?
             };
@@ -273,7 +286,10 @@ impl<G> Stream<G> {
         let Seats::One(Seat { channel, reader, .. }) = &self.seats else { return Ok(self.collect()) };
         let wrote = channel.unread(reader, self.chunked, |frames| {
             let Some(first) = frames.next() else { return Ok(Some(0)) };
-            let Some(second) = frames.next() else { return self.try_write(cx, &[IoSlice::new(first)]) };
+            // At the end of its right to read only what is begun is finished.
+            let Some(second) = frames.next().filter(|_| !self.expired()) else {
+                return self.try_write(cx, &[IoSlice::new(first)]);
+            };
             let mut slices = [IoSlice::new(&[]); JOIN];
             slices[0] = IoSlice::new(first);
             slices[1] = IoSlice::new(second);
@@ -316,6 +332,10 @@ impl<G> Stream<G> {
         self.hub().metrics.delivery_bytes.add(out.len() as u64);
         self.own = out.into();
         Sent::Some
+    }
+
+    fn expired(&self) -> bool {
+        self.reader().expired(self.hub().clock.get())
     }
 
     fn hub(&self) -> &Rc<Hub> {

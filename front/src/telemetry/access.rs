@@ -1,8 +1,9 @@
 //! The access log: a line a request on standard output, written by a thread of its own.
 //!
 //! What a client sends stands between quotes with everything escaped that could end them, begin a line or speak to a
-//! terminal. Bodies, cookies and credentials never come here.
+//! terminal. Bodies, cookies and credentials never come here; a token in a query is masked.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
@@ -76,10 +77,13 @@ impl AccessLog {
     /// Writes one line; drops it when too many are waiting. Never blocks.
     pub fn write(&self, entry: &Entry<'_>) {
         let Some(open) = &self.0 else { return };
+        let (target, referer) = (masked(entry.target.as_bytes()), entry.referer.map(masked));
+        let target = String::from_utf8_lossy(&target);
+        let entry = Entry { target: &target, referer: referer.as_deref(), ..*entry };
         let line = match open.format {
             Format::Off => return,
-            Format::Combined => combined(entry, SystemTime::now()),
-            Format::Json => json(entry, SystemTime::now()),
+            Format::Combined => combined(&entry, SystemTime::now()),
+            Format::Json => json(&entry, SystemTime::now()),
         };
         // Handing a line over cannot fail: one that finds no room is counted.
         let _ = io::Write::write_all(&mut open.background.writer.clone(), line.as_bytes());
@@ -96,6 +100,21 @@ impl AccessLog {
     pub fn dropped(&self) -> usize {
         self.0.as_ref().map_or(0, |open| open.background.drops.dropped_lines())
     }
+}
+
+/// A URL without the tokens in its query: whoever reads a log must not be able to use them.
+fn masked(url: &[u8]) -> Cow<'_, [u8]> {
+    const NAME: &[u8] = b"token=";
+    let Some(at) = memchr::memchr(b'?', url) else { return Cow::Borrowed(url) };
+    let (path, query) = url.split_at(at + 1);
+    if memchr::memmem::find(query, NAME).is_none() {
+        return Cow::Borrowed(url);
+    }
+    let pairs = query.split(|byte| *byte == b'&');
+    let pairs = pairs.map(|pair| if pair.starts_with(NAME) { b"token=***".as_slice() } else { pair });
+    let mut out = path.to_vec();
+    out.extend_from_slice(&pairs.collect::<Vec<_>>().join(&b'&'));
+    Cow::Owned(out)
 }
 
 /// Apache's combined format, and after it the request id and the milliseconds.
@@ -237,6 +256,33 @@ mod tests {
         assert!(line.contains("\\\" 200 1 \\\"\\x0a127.0.0.1"), "{line}");
         let line: serde_json::Value = serde_json::from_str(&json(&entry, at())).expect("still JSON");
         assert_eq!(line["method"], text);
+    }
+
+    #[test]
+    fn tokens_are_masked() {
+        for (url, shown) in [
+            ("/sub/a?token=x.y.z", "/sub/a?token=***"),
+            ("/sub/a?token=x&b=1&token=&c", "/sub/a?token=***&b=1&token=***&c"),
+            ("https://a.test/p?b=1&token=x#token=y", "https://a.test/p?b=1&token=***"),
+            ("/sub/a?token", "/sub/a?token"),
+            ("/sub/a?b=token", "/sub/a?b=token"),
+            ("/token=x", "/token=x"),
+            ("/a?tokens=1&mytoken=x", "/a?tokens=1&mytoken=x"),
+        ] {
+            assert_eq!(String::from_utf8_lossy(&masked(url.as_bytes())), shown, "{url}");
+        }
+    }
+
+    #[test]
+    fn no_token_is_written() {
+        for format in [Format::Combined, Format::Json] {
+            let (to, from) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+            let log = AccessLog::to(format, to);
+            log.write(&Entry { target: "/a?token=hunter2", referer: Some(b"/b?token=hunter2"), ..entry() });
+            drop(log);
+            let text = io::read_to_string(from).expect("a line");
+            assert!(text.contains("token=***") && !text.contains("hunter2"), "{text}");
+        }
     }
 
     #[test]

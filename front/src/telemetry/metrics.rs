@@ -144,6 +144,26 @@ label! {
 }
 
 label! {
+    /// What was wrong with a token.
+    TokenFault: "reason" {
+        /// It is no JWT, or one that demands what is not known here.
+        Malformed => "malformed",
+        /// It has too many bytes, or grants too many patterns.
+        Large => "large",
+        /// No key that is known here has signed it.
+        Signature => "signature",
+        /// It comes from another issuer, or is for somebody else.
+        Audience => "audience",
+        /// A claim is missing, or not of its type.
+        Claims => "claims",
+        /// Its time has not come.
+        Early => "early",
+        /// Its time is over.
+        Expired => "expired",
+    }
+}
+
+label! {
     /// Why a stream ended.
     StreamDrop: "reason" {
         /// Its reader did not read.
@@ -152,6 +172,8 @@ label! {
         Lagged => "lagged",
         /// The front was shutting down.
         Drain => "drain",
+        /// The token that opened it was over.
+        Expired => "expired",
         /// Its reader left.
         Client => "client",
         /// A publisher ended its channel.
@@ -160,8 +182,6 @@ label! {
         Away => "away",
         /// It had lasted as long as a stream may.
         Life => "life",
-        /// What allowed its reader to read had expired.
-        Expired => "expired",
     }
 }
 
@@ -238,6 +258,10 @@ metrics! {
     log_reads: Counter => "tempest_log_reads_total",
     /// Messages published over HTTP, by what became of them.
     sent: ReasonCounter<Sent> => "tempest_publications_sent_total",
+    /// Tokens refused, by what was wrong with them.
+    tokens_refused: ReasonCounter<TokenFault> => "tempest_tokens_refused_total",
+    /// Key sets (JWKS) that could not be read or fetched.
+    key_failures: Counter => "tempest_key_set_failures_total",
     /// Client connections open.
     connections_open: Gauge => "tempest_connections_open",
     /// Client connections accepted.

@@ -2,7 +2,7 @@
 
 use tempest_tests::{Ran, World, tempest};
 
-use super::{keep_history, kept, kept_ids};
+use super::{forge_rules, kept, kept_ids, with_history};
 
 fn run(world: &World, args: &[&str]) -> Ran {
     let url = world.redis.url();
@@ -11,9 +11,7 @@ fn run(world: &World, args: &[&str]) -> Ran {
 
 #[test]
 fn the_rules_of_the_fronts_decide_what_is_kept_and_the_id_is_said() {
-    let mut world = World::start();
-    assert!(run(&world, &["kept.a", "x"]).ok().starts_with("0 subscribers"), "no front has said anything");
-    keep_history(&mut world.redis);
+    let mut world = with_history();
     let said = run(&world, &["kept.a", "hello", "--event", "e"]).ok();
     let id = said.lines().next().expect("the id").to_owned();
     assert_eq!(kept_ids(&mut world.redis, "kept.a"), [id]);
@@ -40,8 +38,7 @@ fn a_history_may_be_asked_for() {
 
 #[test]
 fn a_key_publishes_once() {
-    let mut world = World::start();
-    keep_history(&mut world.redis);
+    let mut world = with_history();
     for channel in ["kept.a", "live"] {
         let first = run(&world, &[channel, "x", "--key", "k"]).ok();
         let again = run(&world, &[channel, "x", "--key", "k"]).ok();
@@ -55,8 +52,7 @@ fn a_key_publishes_once() {
 
 #[test]
 fn what_redis_refuses_is_said_with_what_to_do() {
-    let mut world = World::start();
-    keep_history(&mut world.redis);
+    let mut world = with_history();
     world.redis.cmd(&["ACL", "SETUSER", "small", "on", ">pw", "~*", "&*", "+@all", "-eval"]);
     let url = world.redis.url().replace("redis://", "redis://small:pw@");
     let ran = tempest(world.dir(), &["publish", "kept.a", "x", "--redis", &url], &[], "");
@@ -65,7 +61,7 @@ fn what_redis_refuses_is_said_with_what_to_do() {
     world.redis.cmd(&["ACL", "SETUSER", "small", "-get"]);
     let ran = tempest(world.dir(), &["publish", "kept.a", "x", "--redis", &url], &[], "").ok();
     assert!(ran.contains("0 subscribers") && ran.contains("not kept") && ran.contains("+get"), "{ran}");
-    world.redis.cmd(&["SET", "tempest:@history", "{}", "PX", "60000"]);
+    forge_rules(&mut world.redis, "{}");
     let ran = run(&world, &["live", "x"]);
     assert!(ran.code == 1 && ran.err.contains("tempest:@history"), "{ran:?}");
     assert_eq!(kept(&mut world.redis, "kept.a").len(), 0);

@@ -85,12 +85,12 @@ fn a_channel_with_history_keeps_it_and_says_its_id() {
 }
 
 #[test]
-fn a_prefix_stands_before_the_name_and_rules_may_name_it() {
-    let mut world = open().set("channels.prefix = \"live:\"").start();
+fn a_prefix_stands_before_the_name_and_rules_are_of_the_name_behind_it() {
     let rules =
-        r#"[{"prefix":"live:","pattern":"a","messages":9,"ms":60000},{"pattern":"live:b","messages":9,"ms":60000}]"#;
-    world.redis.cmd(&["SET", "tempest:@history", rules, "PX", "60000"]);
-    for (channel, payloads) in [("a", 1), ("b", 1), ("c", 0)] {
+        "[[channels.rule]]\npattern = \"a\"\nhistory = {}\n[[channels.rule]]\npattern = \"live:b\"\nhistory = {}";
+    let mut world =
+        World::builder().set("channels.publish = [\"*\"]\nchannels.prefix = \"live:\"").table(rules).start();
+    for (channel, payloads) in [("a", 1), ("b", 0), ("c", 0)] {
         published(&world, &format!("/pub/{channel}"), &[], "x");
         assert_eq!(kept(&mut world.redis, &format!("live:{channel}")).len(), payloads, "{channel}");
     }
@@ -98,16 +98,6 @@ fn a_prefix_stands_before_the_name_and_rules_may_name_it() {
     published(&world, "/pub/c", &[], "y");
     assert_eq!(stream.data(), "y");
     drop(stream);
-    world.finish();
-}
-
-#[test]
-fn without_rules_nothing_is_kept_and_rules_are_read_again() {
-    let mut world = open().start();
-    assert_eq!(published(&world, "/pub/kept.a", &[], "x")["id"], json!(null));
-    super::keep_history(&mut world.redis);
-    let changed = || published(&world, "/pub/kept.a", &[], "x")["id"].is_string();
-    assert!(tempest_tests::within(std::time::Duration::from_secs(15), changed), "they are read every 10 s");
     world.finish();
 }
 

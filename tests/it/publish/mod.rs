@@ -13,30 +13,31 @@ use serde_json::Value as Json;
 use tempest_tests::{Front, Http, Redis, Response, World, WorldBuilder};
 
 /// Channels whose name begins with `kept.` have a history of three messages.
-const RULES: &str = r#"[{"pattern":"kept.*","messages":3,"ms":3600000},{"pattern":"*"}]"#;
+const RULES: &str = "[[channels.rule]]\npattern = \"kept.*\"\nhistory = { messages = 3, time = \"1h\" }";
 
-/// Anybody may publish on every channel.
+/// Anybody may publish on every channel, and some have a history.
 fn open() -> WorldBuilder {
-    World::builder().set("channels.publish = [\"*\"]")
-}
-
-/// The rules of histories, as fronts write them.
-fn keep_history(redis: &mut Redis) {
-    redis.cmd(&["SET", "tempest:@history", RULES, "PX", "86400000"]);
+    World::builder().set("channels.publish = [\"*\"]").table(RULES)
 }
 
 /// A world where anybody may publish, with a history for some channels.
 fn with_history() -> World {
-    let mut world = open().start();
-    keep_history(&mut world.redis);
-    world
+    open().start()
+}
+
+/// Rules that no front has written, and none writes over.
+fn forge_rules(redis: &mut Redis, rules: &str) {
+    redis.cmd(&["ACL", "SETUSER", "default", "-set"]);
+    redis.cmd(&["DEL", "tempest:@history"]);
+    redis.cmd(&["APPEND", "tempest:@history", rules]);
+    redis.cmd(&["EXPIRE", "tempest:@history", "60"]);
 }
 
 /// Another front of the same Redis, with these settings besides.
 fn another_front(world: &World, name: &str, settings: &str) -> Front {
     let config = format!(
         "redis.url = \"{}\"\nfront.listen = \"127.0.0.1:0\"\nfront.admin = \"127.0.0.1:0\"\nlog.format = \"json\"\n\
-         channels.public = [\"*\"]\nchannels.publish = [\"*\"]\n{settings}",
+         channels.public = [\"*\"]\nchannels.publish = [\"*\"]\n{settings}\n{RULES}",
         world.redis.url()
     );
     let front = Front::start(&world.dir().join(name), world.mark(), &config);

@@ -32,7 +32,6 @@ fn without_redis_nothing_is_published_and_it_is_said_when_to_come_back() {
 #[test]
 fn a_silent_redis_leaves_the_outcome_unknown_and_a_key_makes_another_try_safe() {
     let mut world = super::open().set("redis.stall = \"20s\"").table(QUICK).start();
-    super::keep_history(&mut world.redis);
     published(&world, "/pub/kept.a", &[], "before");
     world.redis.stall();
     let response = post(&world, "/pub/kept.a", &[], "bare");
@@ -121,7 +120,7 @@ fn a_user_that_may_run_no_scripts_publishes_nothing_instead_of_losing_the_histor
 fn rules_that_nobody_can_read_stop_publishing_and_the_log_says_why() {
     for rules in ["{}", "[1]", "[{\"pattern\":\"a\",\"messages\":0,\"ms\":1}]", "["] {
         let mut world: World = super::open().start();
-        world.redis.cmd(&["SET", "tempest:@history", rules, "PX", "60000"]);
+        super::forge_rules(&mut world.redis, rules);
         assert_eq!(post(&world, "/pub/a", &[], "x").status, 503, "{rules}");
         world.front.process.log.wait_for("tempest:@history");
         world.finish();

@@ -8,5 +8,6 @@ mod life;
 mod limits;
 mod opening;
 mod payloads;
+mod rights;
 mod seeing;
 mod several;

@@ -1,7 +1,7 @@
 //! Publishing over HTTP: who may, what is refused, and what the publisher is told.
 //!
 //! Everything is checked before anything is published, for a batch every channel of it. Who may publish is decided in
-//! [`may_publish`] and nowhere else. What a body means is in [`message`], what Redis is asked in [`send`], and how the
+//! `auth::rights` and nowhere else. What a body means is in [`message`], what Redis is asked in [`send`], and how the
 //! other reactors are asked for their streams in [`count`].
 
 mod count;
@@ -13,9 +13,10 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::sse::{add_origin, allowed_origin};
+use super::cors::{Allowed, preflight};
 use super::subscribe::channel_name;
 use super::{Body, Context, body, host_of, respond};
+use crate::auth::Rights;
 use crate::broker::{Publication, Published};
 use crate::config::PublishRoute;
 use crate::error::{Failure, NotPublished};
@@ -26,6 +27,8 @@ pub use count::Counts;
 use message::{Content, Form, Message, Wanted};
 pub use send::Publishing;
 
+/// The methods of a route that publishes.
+const METHODS: &str = "POST, OPTIONS";
 /// What a browser says of where a request comes from; no page can write it.
 const FETCH_SITE: &str = "sec-fetch-site";
 
@@ -35,13 +38,13 @@ pub(super) async fn answer(
     route: &PublishRoute,
     channel: Option<&str>,
 ) -> Response<Body> {
-    let cors = allowed_origin(&context.config.channels, request.headers());
+    let cors = Allowed::of(&context.config.channels, request.headers());
     let wants_json = respond::wants_json(request.headers());
     let outcome = publish(context, request, route, channel).await;
     let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, wants_json));
     // A page of another origin that may publish has to be able to read what was wrong.
     if let Some(origin) = cors {
-        add_origin(response.headers_mut(), origin);
+        origin.add_to(response.headers_mut());
     }
     response
 }
@@ -60,13 +63,14 @@ async fn publish(
     let limit = context.config.channels.name_bytes;
     let name = channel.map(|encoded| channel_name(encoded, limit)).transpose()?;
     if *request.method() == Method::OPTIONS {
-        return Ok(preflight(allowed_origin(&context.config.channels, request.headers()).is_some()));
+        return Ok(preflight(Allowed::of(&context.config.channels, request.headers()).as_ref(), METHODS));
     }
     if is_foreign(context, request.headers(), host_of(&request)?) {
         return Err(Failure::Forbidden("pages of this origin may not publish here: see channels.cors"));
     }
+    let rights = context.auth.rights(request.headers(), request.uri().query(), host_of(&request)?).await?;
     if let Some(name) = &name {
-        may_publish(context, request.headers(), name)?;
+        rights.may_publish(name)?;
     }
     let wanted = Wanted::read(request.uri().query())?;
     let content = Content::of(request.headers())?;
@@ -78,7 +82,7 @@ async fn publish(
         None => {
             let most = context.config.channels.publish_batch;
             let messages = message::many(content, &bytes, &wanted, key.as_deref(), most, form)?;
-            check_all(context, request.headers(), &messages)?;
+            check_all(context, &rights, &messages)?;
             messages
         }
     };
@@ -90,21 +94,10 @@ async fn publish(
     told(results, &counts, &messages, one)
 }
 
-/// Whether a request with these headers may publish on a channel, by the name that browsers use.
-fn may_publish(context: &Context, _headers: &HeaderMap, name: &str) -> Result<(), Failure> {
-    if context.hub.is_reserved(name) {
-        return Err(Failure::Forbidden("this channel's name is reserved"));
-    }
-    if !context.config.channels.publish.iter().any(|pattern| pattern.matches(name)) {
-        return Err(Failure::Forbidden("this channel may not be published on"));
-    }
-    Ok(())
-}
-
-fn check_all(context: &Context, headers: &HeaderMap, messages: &[Message]) -> Result<(), Failure> {
+fn check_all(context: &Context, rights: &Rights, messages: &[Message]) -> Result<(), Failure> {
     for (at, message) in messages.iter().enumerate() {
         let name = message::check_name(&message.channel, context.config.channels.name_bytes);
-        name.and_then(|()| may_publish(context, headers, &message.channel))
+        name.and_then(|()| rights.may_publish(&message.channel))
             .map_err(|failure| Failure::InBatch(at, Box::new(failure)))?;
     }
     Ok(())
@@ -120,7 +113,7 @@ fn form_of(context: &Context, name: &str) -> Form {
 /// only this browser reaches. So what says that it comes from a page has to come from one of ours.
 fn is_foreign(context: &Context, headers: &HeaderMap, host: Option<&str>) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    if allowed_origin(&context.config.channels, headers).is_some() {
+    if Allowed::of(&context.config.channels, headers).is_some() {
         return false;
     }
     // A proxy may have changed the host; what the browser says of it stands.
@@ -137,20 +130,6 @@ fn is_foreign(context: &Context, headers: &HeaderMap, host: Option<&str>) -> boo
 /// Without a port that a client need not name.
 fn without_port(place: &str) -> &str {
     place.strip_suffix(":80").or_else(|| place.strip_suffix(":443")).unwrap_or(place)
-}
-
-fn preflight(cors: bool) -> Response<Body> {
-    let mut response = Response::new(Body::whole(""));
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    let headers = response.headers_mut();
-    headers.insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
-    if cors {
-        let wanted = HeaderValue::from_static("Content-Type, Idempotency-Key, Authorization");
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, OPTIONS"));
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted);
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
-    }
-    response
 }
 
 type Outcome = Result<Published, NotPublished>;
