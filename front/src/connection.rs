@@ -250,8 +250,21 @@ struct Watched {
     peer: Rc<Peer>,
 }
 
+/// Probes without an answer after which the peer is gone.
+const PROBES: u32 = 3;
+
 impl Watched {
+    /// Has TCP ask for the peer where that is wanted; a socket that takes no such option has none.
+    fn probe(&self) {
+        if let Some(idle) = self.peer.probe.take() {
+            let keepalive =
+                socket2::TcpKeepalive::new().with_time(idle).with_interval(idle / PROBES).with_retries(PROBES);
+            let _ = socket2::SockRef::from(&self.socket).set_tcp_keepalive(&keepalive);
+        }
+    }
+
     fn wrote(&self, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.probe();
         if polled.is_pending() {
             let since = self.peer.blocked.get().unwrap_or_else(Instant::now);
             self.peer.blocked.set(Some(since));
@@ -269,6 +282,7 @@ impl Watched {
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.probe();
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.socket).poll_read(cx, buf);
         if buf.filled().len() > before && self.peer.activity.get().0 == Activity::Idle {

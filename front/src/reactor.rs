@@ -23,7 +23,7 @@ use crate::http::{Context, Counts, Publishing, Router};
 use crate::hub::{Census, Hub, Totals};
 use crate::ident::{FrontId, ReactorId};
 use crate::lifecycle::{Life, Phase};
-use crate::queue::{Dispatch, Keeper};
+use crate::queue::{Dispatch, Holds, Keeper};
 use crate::registry::Registry;
 use crate::telemetry::{AccessLog, Metrics, Problems};
 
@@ -165,7 +165,8 @@ impl Reactor {
         let broker = Broker::new(options, Arc::clone(&metrics));
         let (router, queues) = Router::new(&config.routes, &config.redis.keys, config.limits.queue_depth);
         let (limits, problems) = (config.limits.clone(), Arc::clone(&shared.problems));
-        let dispatch = Dispatch::new(Rc::clone(&broker), id, reply_to, limits, Arc::clone(&metrics), problems);
+        let holds = Holds { keys: config.redis.keys.clone(), channels: config.channels.clone() };
+        let dispatch = Dispatch::new(Rc::clone(&broker), id, reply_to, limits, holds, Arc::clone(&metrics), problems);
         queues.into_iter().for_each(|queue| dispatch.add_queue(queue));
         let totals = Arc::clone(&shared.totals);
         let (keys, channels) = (config.redis.keys.clone(), &config.channels);

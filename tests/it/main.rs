@@ -4,6 +4,7 @@ mod admin;
 mod cli;
 mod examples;
 mod files;
+mod hold;
 mod hostile;
 mod pages;
 mod publish;

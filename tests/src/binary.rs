@@ -34,7 +34,12 @@ pub fn tempest_binary() -> &'static Path {
 
 /// The hello worker of the Rust SDK, of our own build profile.
 pub fn rust_worker() -> PathBuf {
-    built().join("examples/hello")
+    rust_example("hello")
+}
+
+/// An example of the Rust SDK, of our own build profile.
+pub fn rust_example(name: &str) -> PathBuf {
+    built().join("examples").join(name)
 }
 
 /// The interpreter of the virtual environment in which the Python SDK is installed; `./dev test` and `./dev load` make

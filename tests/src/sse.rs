@@ -74,6 +74,11 @@ impl Sse {
         let headers = [&["Accept: text/event-stream"], headers].concat();
         http.request("GET", target, &headers, b"");
         let head = http.read_head().expect("a response");
+        Self::after(http, head)
+    }
+
+    /// The stream behind a head that has been read.
+    pub fn after(http: Http, head: Response) -> Self {
         let chunked = head.header("transfer-encoding").is_some();
         let (text, items, last_id) = Default::default();
         Self { http, head, chunked, text, items, current: Event::default(), has_data: false, last_id }

@@ -15,6 +15,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::hold::Raw;
 use super::{Activity, Context, Peer};
 use crate::error::Failure;
 use crate::queue::Ticket;
@@ -30,6 +31,7 @@ pub struct Body {
 enum Kind {
     Whole(Bytes),
     Answer(Ticket),
+    Held(Box<Raw>),
     Done,
     Boxed(UnsyncBoxBody<Bytes, io::Error>),
 }
@@ -63,6 +65,11 @@ impl Body {
         Self { kind: Kind::Answer(ticket), ended: None }
     }
 
+    /// What is published, message by message.
+    pub(super) fn held(raw: Raw) -> Self {
+        Self { kind: Kind::Held(Box::new(raw)), ended: None }
+    }
+
     /// Anything else.
     pub fn boxed(body: UnsyncBoxBody<Bytes, io::Error>) -> Self {
         Self { kind: Kind::Boxed(body), ended: None }
@@ -94,6 +101,14 @@ impl Body {
                     Poll::Ready(Some(Err(io::Error::other(format!("the answer broke off: {failure:?}")))))
                 }
             },
+            Kind::Held(raw) => match raw.poll_data(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(Ok(Some(data))) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                Poll::Ready(over) => {
+                    self.kind = Kind::Done;
+                    Poll::Ready(over.err().map(Err))
+                }
+            },
             Kind::Done => Poll::Ready(None),
             Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
@@ -116,7 +131,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Done => true,
-            Kind::Answer(_) => false,
+            Kind::Answer(_) | Kind::Held(_) => false,
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -125,7 +140,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Done => SizeHint::with_exact(0),
-            Kind::Answer(_) => SizeHint::default(),
+            Kind::Answer(_) | Kind::Held(_) => SizeHint::default(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }

@@ -6,6 +6,7 @@
 mod body;
 mod cors;
 mod files;
+mod hold;
 mod publish;
 mod request_reply;
 mod respond;
@@ -20,7 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -94,6 +95,8 @@ pub struct Peer {
     pub answered: Cell<bool>,
     /// The stream that this connection becomes.
     pub detach: RefCell<Option<Box<Detach>>>,
+    /// TCP is to ask whether the client is there, once it has been quiet for so long.
+    pub probe: Cell<Option<Duration>>,
     /// The connection is to end now.
     pub expired: Cell<bool>,
     /// Wakes the connection's task.
@@ -127,6 +130,7 @@ impl Peer {
             owes: Cell::new(false),
             answered: Cell::new(false),
             detach: RefCell::new(None),
+            probe: Cell::new(None),
             expired: Cell::new(false),
             waker: RefCell::new(None),
         })
@@ -143,6 +147,12 @@ impl Peer {
     /// True while nothing is asked and everything said has left.
     pub fn is_idle(&self) -> bool {
         self.activity.get().0 == Activity::Idle && self.blocked.get().is_none() && !self.owes.get()
+    }
+
+    /// Has TCP ask whether the client is there, once it has been quiet for `idle`: for a response that may be quiet itself.
+    pub fn keep_alive(&self, idle: Duration) {
+        self.probe.set(Some(idle));
+        self.wake();
     }
 
     /// Ends the connection, whatever it is doing.
@@ -218,7 +228,7 @@ pub async fn handle(
     let wants_json = respond::wants_json(request.headers());
     let id = context.dispatch.next_id();
     let outcome = match route(&context, &request) {
-        Ok(Target::Queue(route)) => request_reply::answer(&context, &peer, request, route, &id).await,
+        Ok(Target::Queue(route)) => request_reply::answer(&context, &peer, request, route, (id, entry.as_ref())).await,
         Ok(Target::Subscribe { channel }) => {
             // Boxed, since most requests never get here and would carry its state along.
             Box::pin(sse::answer(&context, &peer, request, &channel, (id, entry.as_ref()))).await

@@ -3,11 +3,12 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version, header};
+use http::{Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
 use super::body::{self, Body};
-use super::{Context, Peer, host_of};
+use super::hold::{self, Asked};
+use super::{Context, Entry, Peer, host_of};
 use crate::error::Failure;
 use crate::ident::RequestId;
 use crate::queue::{self, Head, Lane, Ticket};
@@ -17,7 +18,7 @@ pub(super) async fn answer(
     peer: &Rc<Peer>,
     mut request: Request<Incoming>,
     lane: &Rc<Lane>,
-    id: &RequestId,
+    (id, entry): (RequestId, Option<&Entry>),
 ) -> Result<Response<Body>, Failure> {
     let (body, share) = body::collect(context, &mut request, lane.route.body_limit).await?;
     let ticket = context.dispatch.submit(
@@ -32,14 +33,20 @@ pub(super) async fn answer(
             headers: request.headers(),
             body: &body,
         },
-        id,
+        &id,
     )?;
     // The job has its own copy: what was taken for the body is free again.
     drop((body, share));
-    let is_head = *request.method() == Method::HEAD;
+    let asked = Asked::of(&request);
     drop(request);
-    let head = ticket.head().await?;
-    Ok(respond(head, ticket, is_head, peer))
+    let mut head = ticket.head().await?;
+    if let Some(hold) = head.hold.take() {
+        // The answer is complete; the channels have the client now.
+        drop(ticket);
+        let answer = hold::Answer { status: head.status, headers: head.headers, hold: *hold };
+        return Box::pin(hold::answer(context, peer, &asked, answer, (id, entry))).await;
+    }
+    Ok(respond(head, ticket, asked.is_head(), peer))
 }
 
 pub(super) fn version_of(version: Version) -> &'static str {
@@ -53,7 +60,7 @@ pub(super) fn version_of(version: Version) -> &'static str {
 }
 
 fn respond(head: Head, ticket: Ticket, is_head: bool, peer: &Rc<Peer>) -> Response<Body> {
-    let Head { status, mut headers } = head;
+    let Head { status, mut headers, .. } = head;
     let bodiless = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let body = match ticket.take_whole() {
         _ if bodiless => {

@@ -14,7 +14,7 @@ use crate::error::{Failure, NotPublished};
 use crate::ident::RequestId;
 use crate::lifecycle::Phase;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The response of a request that no worker answered: short text, or `application/problem+json` (RFC 9457) where the
 /// client accepts JSON rather than text.
@@ -162,6 +162,11 @@ pub(super) fn wants_json(headers: &HeaderMap) -> bool {
     }) == Some(true)
 }
 
+/// The value of [`REQUEST_ID`].
+pub(super) fn request_id(id: &RequestId) -> HeaderValue {
+    HeaderValue::from_bytes(id.as_bytes()).expect("ids are letters, digits, a dot and a hyphen")
+}
+
 /// What every response has, and what is counted and logged of it.
 pub(super) fn finish(
     context: &Rc<Context>,
@@ -174,8 +179,7 @@ pub(super) fn finish(
     let status = response.status().as_u16();
     context.metrics.requests.inc(status);
     context.metrics.request_seconds.observe(started.elapsed());
-    let value = HeaderValue::from_bytes(id.as_bytes()).expect("ids are letters, digits, a dot and a hyphen");
-    response.headers_mut().insert(REQUEST_ID, value);
+    response.headers_mut().insert(REQUEST_ID, request_id(&id));
     if context.life.phase() >= Phase::Draining {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

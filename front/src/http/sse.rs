@@ -3,13 +3,14 @@
 //! Once everything is settled the connection is taken out of HTTP: the head is written here as bytes, and the hub
 //! owns the socket from then on.
 
-use std::fmt::Write;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
 use super::cors::{Allowed, preflight};
+use super::subscribe::Ask;
 use super::{Body, Context, Detach, Entry, Peer, host_of, respond, subscribe};
 use crate::config::Channels;
 use crate::error::Failure;
@@ -72,30 +73,71 @@ async fn open(
         return Err(Failure::NotAcceptable("this path gives text/event-stream"));
     }
     if *request.method() == Method::HEAD {
-        return Ok(with_headers(Response::new(Body::whole("")), cors));
+        let mut response = Response::new(Body::whole(""));
+        add_headers(response.headers_mut());
+        if let Some(origin) = cors {
+            origin.add_to(response.headers_mut());
+        }
+        return Ok(response);
     }
-    let taken = match context.hub.place(peer.remote.ip(), rights.user()) {
+    let mut own = HeaderMap::new();
+    if let Some(origin) = cors {
+        origin.add_to(&mut own);
+        own.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+    }
+    // Of several channels the first that may be read no longer ends the stream.
+    let expires = ask.wanted.iter().filter_map(|Wanted { name, pattern, .. }| rights.expires_for(name, *pattern)).min();
+    let chunked = request.version() == Version::HTTP_11;
+    let user = rights.user();
+    let start = Start { own, first: String::new(), until: None, expires, user, id, entry, chunked };
+    stream(context, peer, &ask, start).await
+}
+
+/// Whose stream begins, and how.
+pub(super) struct Start<'a> {
+    /// Its headers besides those of every stream, which they go before.
+    pub(super) own: HeaderMap,
+    /// What stands behind its first lines.
+    pub(super) first: String,
+    /// When it ends, if nothing else ends it.
+    pub(super) until: Option<Duration>,
+    /// When the right to read ends.
+    pub(super) expires: Option<Instant>,
+    /// Whose streams are counted with it.
+    pub(super) user: Option<&'a str>,
+    pub(super) id: RequestId,
+    pub(super) entry: Option<&'a Entry>,
+    /// By HTTP/1.1.
+    pub(super) chunked: bool,
+}
+
+/// Opens a stream and gives it the connection.
+pub(super) async fn stream(
+    context: &Context,
+    peer: &Peer,
+    ask: &Ask,
+    Start { own, first, until, expires, user, id, entry, chunked }: Start<'_>,
+) -> Result<Response<Body>, Failure> {
+    let taken = match context.hub.place(peer.remote.ip(), user) {
         Ok(place) => context.hub.open(&ask.wanted, ask.tell).await.map(|opened| (place, opened)),
         Err(refused) => Err(refused),
     };
     let (place, opened) = match taken {
         Ok(both) => both,
         // An EventSource that gets any other status never comes back; so this one is told when to.
-        Err(Refused::Away) => return Ok(with_headers(come_back_later("the publishers cannot be reached now"), cors)),
-        Err(Refused::Draining) => return Ok(with_headers(come_back_later("this server is going away"), cors)),
+        Err(Refused::Away) => return Ok(come_back_later("the publishers cannot be reached now", own)),
+        Err(Refused::Draining) => return Ok(come_back_later("this server is going away", own)),
         Err(refused) => return Err(no_room(context, refused)),
     };
-    let chunked = request.version() == Version::HTTP_11;
     let resumed = ask.resumes.then(|| if opened.is_lossy() { ResumeOutcome::Lost } else { ResumeOutcome::Complete });
     let resumed = resumed.filter(|_| opened.start_id().is_some());
     if let Some(outcome) = resumed {
         context.metrics.stream_resumes.inc(outcome);
     }
     let start = opened.start_id();
-    let head = head(chunked, cors, start.as_deref(), resumed).into();
-    // Of several channels the first that may be read no longer ends the stream.
-    let expires = ask.wanted.iter().filter_map(|Wanted { name, pattern, .. }| rights.expires_for(name, *pattern)).min();
-    let opening = Opening { head, first: first_lines(channels, start.as_deref()), chunked, expires };
+    let head = head(chunked, own, start.as_deref(), resumed).into();
+    let first = first_lines(&context.config.channels, start.as_deref()) + &first;
+    let opening = Opening { head, first, chunked, expires, until };
     context.metrics.requests.inc(StatusCode::OK.as_u16());
     *peer.detach.borrow_mut() = Some(Box::new(Detach { opened, place, opening, id, entry: entry.cloned() }));
     peer.wake();
@@ -121,7 +163,7 @@ fn nothing_more(cors: Option<Allowed>) -> Response<Body> {
 }
 
 /// Counts a stream that finds no room, and says which limit it met.
-fn no_room(context: &Context, refused: Refused) -> Failure {
+pub(super) fn no_room(context: &Context, refused: Refused) -> Failure {
     let (reason, failure) = match refused {
         Refused::Channels => (Refusal::Channels, Failure::Overload("too many channels are subscribed")),
         Refused::Address => {
@@ -160,42 +202,46 @@ const STREAM_HEADERS: [(&str, &str); 3] = [
     ("x-accel-buffering", "no"),
 ];
 
-fn with_headers(mut response: Response<Body>, cors: Option<Allowed>) -> Response<Body> {
-    let headers = response.headers_mut();
+/// Adds the headers of every stream, where there is none of that name.
+pub(super) fn add_headers(headers: &mut HeaderMap) {
     for (name, value) in STREAM_HEADERS {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
-    if let Some(origin) = cors {
-        origin.add_to(headers);
-    }
-    response
 }
 
+/// Where the stream really starts, and what became of what the client has missed.
+const STARTS: &str = "tempest-last-event-id";
+const RESUMED: &str = "tempest-resume";
+/// Both, for pages of other origins.
+const EXPOSED: &str = "tempest-last-event-id, tempest-resume";
+
 /// `start`: the id from which the stream really goes on; `resumed`: what became of what the client has missed.
-fn head(chunked: bool, cors: Option<Allowed>, start: Option<&str>, resumed: Option<ResumeOutcome>) -> Vec<u8> {
-    let mut headers = HeaderMap::new();
-    if let Some(origin) = cors {
-        origin.add_to(&mut headers);
-    }
-    let mut head = String::with_capacity(256);
-    head.push_str("HTTP/1.1 200 OK\r\n");
-    for (name, value) in STREAM_HEADERS {
-        let _ = write!(head, "{name}: {value}\r\n");
-    }
-    for (name, value) in &headers {
-        let _ = write!(head, "{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()));
-    }
+fn head(chunked: bool, mut headers: HeaderMap, start: Option<&str>, resumed: Option<ResumeOutcome>) -> Vec<u8> {
+    add_headers(&mut headers);
+    let mut head = Vec::with_capacity(256);
+    head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
+    let mut line = |name: &str, value: &[u8]| {
+        for part in [name.as_bytes(), b": ", value, b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    };
+    // What these two say is ours to know.
+    let said = headers.iter().filter(|(name, _)| ![STARTS, RESUMED].contains(&name.as_str()));
+    said.for_each(|(name, value)| line(name.as_str(), value.as_bytes()));
     if let Some(start) = start {
-        let _ = write!(head, "tempest-last-event-id: {start}\r\n");
+        line(STARTS, start.as_bytes());
     }
     if let Some(outcome) = resumed {
-        let word = if outcome == ResumeOutcome::Lost { "lost" } else { "complete" };
-        let _ = write!(head, "tempest-resume: {word}\r\n");
+        line(RESUMED, if outcome == ResumeOutcome::Lost { b"lost" } else { b"complete" });
     }
-    let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-    let framing = if chunked { "transfer-encoding: chunked" } else { "connection: close" };
-    let _ = write!(head, "date: {date}\r\n{framing}\r\n\r\n");
-    head.into_bytes()
+    if !headers.contains_key(header::DATE) {
+        line("date", httpdate::fmt_http_date(std::time::SystemTime::now()).as_bytes());
+    }
+    let (name, value): (&str, &[u8]) =
+        if chunked { ("transfer-encoding", b"chunked") } else { ("connection", b"close") };
+    line(name, value);
+    head.extend_from_slice(b"\r\n");
+    head
 }
 
 /// A client that gets nothing more before it is cut off comes back with the id `start`.
@@ -204,9 +250,11 @@ fn first_lines(channels: &Channels, start: Option<&str>) -> String {
     format!(": tempest\nretry: {}\n{id}\n", channels.retry.as_millis())
 }
 
-fn come_back_later(why: &str) -> Response<Body> {
-    let words = format!(": {why}, try again\nretry: {RETRY_AWAY_MS}\n\n");
-    Response::new(Body::whole(words))
+fn come_back_later(why: &str, headers: HeaderMap) -> Response<Body> {
+    let mut response = Response::new(Body::whole(format!(": {why}, try again\nretry: {RETRY_AWAY_MS}\n\n")));
+    *response.headers_mut() = headers;
+    add_headers(response.headers_mut());
+    response
 }
 
 #[cfg(test)]

@@ -78,6 +78,22 @@ fn of(headers: &HeaderMap, query: &str, in_path: &str, channels: &Channels) -> R
     Ok(Ask { wanted: wanted.collect(), tell, resumes: last.is_some() })
 }
 
+/// What an answer holds; `seen` is the client's `Last-Event-ID`, which goes before the worker's `history`.
+pub(super) fn held(channels: &Channels, names: Vec<String>, history: Option<&str>, seen: Option<&str>) -> Ask {
+    let logged = |name: &str| channels.rule(name).is_some_and(|rule| rule.history.is_some());
+    let logs = names.iter().filter(|name| logged(name)).count();
+    let seen = seen.filter(|seen| !seen.is_empty());
+    let since = history.map_or(Start::Latest, start);
+    // What is no start point may have come from the client; an EventSource that gets an error never comes back.
+    let last = seen.or(history.filter(|_| matches!(since, Start::After(_) | Start::Unknown)));
+    let mut starts = starts(last, since, logs).into_iter();
+    let wanted = names.into_iter().map(|name| {
+        let start = if logged(&name) { starts.next().unwrap_or(Start::Unknown) } else { Start::Latest };
+        Wanted { name, pattern: false, start }
+    });
+    Ask { wanted: wanted.collect(), tell: false, resumes: last.is_some() }
+}
+
 /// Where to begin in each channel with history.
 fn starts(last: Option<&str>, since: Start, logs: usize) -> Vec<Start> {
     let Some(last) = last else { return vec![since; logs] };

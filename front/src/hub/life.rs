@@ -34,6 +34,7 @@ impl Hub {
     /// Takes no more streams; those that are being opened end at once.
     pub fn drain(&self) {
         self.draining.set(true);
+        self.taps.drain();
     }
 
     /// Sends every reader away with a hint when to come back, evenly spread over `within`.

@@ -215,6 +215,7 @@ impl Hub {
         log.last.set(Some(id));
         self.metrics.publications.inc(PublicationKind::History);
         let payload = decode_payload(payload, channel.kind.array_form, channel.kind.control);
+        self.taps.hear(&channel.key, &payload);
         let frame = Frame::of(&payload, Some(id));
         channel.published.set(channel.published.get() + 1);
         self.deliver(channel, Message { frame, id: Some(id), channel: None, ours: false, hole: false });

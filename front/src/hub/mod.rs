@@ -17,6 +17,7 @@ mod places;
 mod reader;
 mod several;
 mod stream;
+mod tap;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -42,6 +43,8 @@ pub use opening::{Opened, Start, Wanted};
 pub use places::Place;
 use places::Places;
 pub use stream::{Opening, start};
+use tap::Taps;
+pub use tap::{Cut, Tap};
 
 /// Readers woken in one go. Enough that walking costs little beside writing to them, few enough that a message which
 /// comes while thousands are served is not behind them all.
@@ -72,6 +75,7 @@ pub struct Hub {
     totals: Arc<Totals>,
     metrics: Arc<Metrics>,
     channels: RefCell<HashMap<String, Rc<Channel>>>,
+    taps: Taps,
     /// Channels with readers that have yet to be woken.
     walked: RefCell<VecDeque<Rc<Channel>>>,
     to_walk: Notify,
@@ -115,6 +119,7 @@ impl Hub {
             totals,
             metrics,
             channels: RefCell::default(),
+            taps: Taps::default(),
             walked: RefCell::default(),
             to_walk: Notify::new(),
             clock: Cell::new(0),
@@ -193,11 +198,7 @@ impl Hub {
 
     /// True for the names of the system's own channels, which nobody may read or publish to.
     pub fn is_reserved(&self, name: &str) -> bool {
-        let reserved = |name: &str| {
-            let tagged = name.strip_prefix('{').unwrap_or(name);
-            name.starts_with("__") || tagged.strip_prefix(self.keys.prefix()).is_some_and(|rest| rest.starts_with(':'))
-        };
-        reserved(name) || reserved(&format!("{}{name}", self.config.prefix))
+        self.keys.is_reserved(name) || self.keys.is_reserved(&format!("{}{name}", self.config.prefix))
     }
 
     /// A message came from Redis.
@@ -206,6 +207,7 @@ impl Hub {
         if let Some(channel) = found {
             self.metrics.publications.inc(PublicationKind::Plain);
             let payload = decode_payload(payload, channel.kind.array_form, channel.kind.control);
+            self.taps.hear(key, &payload);
             let frame = Frame::of(&payload, None);
             channel.published.set(channel.published.get() + 1);
             self.deliver(&channel, Message { frame, id: None, channel: None, ours: false, hole: false });

@@ -139,9 +139,15 @@ impl Drop for Seat {
 }
 
 /// Keeps a channel until it has a reader.
-struct Entered<'h>(&'h Rc<Hub>, Option<Rc<Channel>>);
+struct Entered(Rc<Hub>, Option<Rc<Channel>>);
 
-impl Drop for Entered<'_> {
+/// What one who listens without a seat keeps.
+pub(super) struct Kept {
+    _entered: Vec<Entered>,
+    _place: StreamPlace,
+}
+
+impl Drop for Entered {
     fn drop(&mut self) {
         if let Some(channel) = &self.1 {
             self.0.leave(channel);
@@ -153,6 +159,15 @@ impl Hub {
     /// Subscribes all of `wanted`, and gives the seats once Redis has confirmed. `tell`: the stream wants to know the
     /// channel of each event.
     pub async fn open(self: &Rc<Self>, wanted: &[Wanted], tell: bool) -> Result<Opened, Refused> {
+        let place = self.count()?;
+        let entered = self.enter_all(wanted)?;
+        let work = self.settle(wanted, entered);
+        let (seats, begins, permit) = timeout(self.config.subscribe_time, work).await.map_err(|_| Refused::Away)??;
+        Ok(Opened { hub: Rc::clone(self), seats, begins, tell, permit, _place: place })
+    }
+
+    /// One more stream, if there may be one.
+    fn count(self: &Rc<Self>) -> Result<StreamPlace, Refused> {
         if self.draining.get() {
             return Err(Refused::Draining);
         }
@@ -160,25 +175,46 @@ impl Hub {
             self.totals.streams.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Streams);
         }
-        let place = StreamPlace(Rc::clone(self));
-        let mut entered = Vec::with_capacity(wanted.len());
-        for one in wanted {
-            entered.push(Entered(self, Some(self.enter(one)?)));
+        Ok(StreamPlace(Rc::clone(self)))
+    }
+
+    fn enter_all(self: &Rc<Self>, wanted: &[Wanted]) -> Result<Vec<Entered>, Refused> {
+        wanted.iter().map(|one| Ok(Entered(Rc::clone(self), Some(self.enter(one)?)))).collect()
+    }
+
+    /// Waits until Redis has confirmed all of them.
+    async fn confirm(&self, entered: &[Entered]) -> Result<(), Refused> {
+        let waiting: Vec<_> = entered.iter().flat_map(|entered| &entered.1).flat_map(|to| self.subscribe(to)).collect();
+        for confirmed in waiting {
+            confirmed.await.map_err(|_| Refused::Away)?;
         }
-        let work = self.settle(wanted, entered);
-        let (seats, begins, permit) = timeout(self.config.subscribe_time, work).await.map_err(|_| Refused::Away)??;
-        Ok(Opened { hub: Rc::clone(self), seats, begins, tell, permit, _place: place })
+        Ok(())
+    }
+
+    /// Keeps channels, as browsers name them, for one who listens to them without a seat, from what comes next on.
+    pub(super) async fn keep(self: &Rc<Self>, names: &[String]) -> Result<Kept, Refused> {
+        let place = self.count()?;
+        let wanted = |name: &String| Wanted { name: name.clone(), pattern: false, start: Start::Latest };
+        let entered = self.enter_all(&names.iter().map(wanted).collect::<Vec<_>>())?;
+        let work = async {
+            self.confirm(&entered).await?;
+            for channel in entered.iter().flat_map(|entered| &entered.1) {
+                if let Some(log) = &channel.kind.log {
+                    self.last_known(channel, log).await.ok_or(Refused::Away)?;
+                }
+            }
+            Ok(())
+        };
+        timeout(self.config.subscribe_time, work).await.map_err(|_| Refused::Away)??;
+        Ok(Kept { _entered: entered, _place: place })
     }
 
     async fn settle(
         self: &Rc<Self>,
         wanted: &[Wanted],
-        entered: Vec<Entered<'_>>,
+        entered: Vec<Entered>,
     ) -> Result<(Vec<Seat>, Vec<Begin>, Option<OwnedSemaphorePermit>), Refused> {
-        let waiting: Vec<_> = entered.iter().flat_map(|entered| &entered.1).flat_map(|to| self.subscribe(to)).collect();
-        for confirmed in waiting {
-            confirmed.await.map_err(|_| Refused::Away)?;
-        }
+        self.confirm(&entered).await?;
         let (mut seats, mut begins, mut permit) = (Vec::new(), Vec::new(), None);
         for (one, mut entered) in wanted.iter().zip(entered) {
             let Some(channel) = entered.1.clone() else { continue };

@@ -8,11 +8,12 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use tempest_protocol::LogId;
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
 use super::channel::{Channel, Message};
 use super::frame::Frame;
@@ -43,6 +44,8 @@ pub struct Opening {
     pub chunked: bool,
     /// When the reader's right to read ends; None: it does not.
     pub expires: Option<Instant>,
+    /// When it ends, if nothing else ends it.
+    pub until: Option<Duration>,
 }
 
 /// Sends a stream on its way, as a task of its own. `report` is told at its end how many bytes were written, `guard`
@@ -83,6 +86,8 @@ pub(super) struct Stream<G> {
     /// Sweeps between two signs of life. Other streams have other numbers, so that not all are due at once.
     beat_every: u32,
     chunked: bool,
+    /// In a box, since few have one.
+    until: Option<Pin<Box<Sleep>>>,
     /// The goodbye is under way.
     leaving: Option<StreamDrop>,
     /// Told the bytes written, head included.
@@ -134,6 +139,7 @@ impl<G> Stream<G> {
             written: 0,
             beat_every,
             chunked: opening.chunked,
+            until: opening.until.map(|time| Box::pin(sleep(time))),
             leaving: None,
             report,
             _place,
@@ -235,6 +241,10 @@ impl<G> Stream<G> {
         self.seats().iter().for_each(|seat| seat.reader.listen(cx.waker()));
         if self.peer_left(cx) {
             return Poll::Ready(StreamDrop::Client);
+        }
+        if self.until.as_mut().is_some_and(|until| until.as_mut().poll(cx).is_ready()) {
+            self.until = None;
+            self.reader().ending.set(true);
         }
         match self.write(cx) {
             Ok(poll) => poll,

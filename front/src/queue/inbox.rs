@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use tempest_protocol::Hold;
 
 use crate::error::Failure;
 
@@ -29,6 +30,8 @@ pub struct Head {
     pub status: StatusCode,
     /// Headers that may go to the client.
     pub headers: HeaderMap,
+    /// The channels that the connection goes to.
+    pub hold: Option<Box<Hold>>,
 }
 
 /// What a request's task finds in its inbox.

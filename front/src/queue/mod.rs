@@ -4,6 +4,7 @@
 //! second time is decided here and nowhere else. This module must not know HTTP connections (it hands parts to an
 //! [`Inbox`]) nor how commands reach Redis.
 
+mod holds;
 mod inbox;
 mod keeper;
 mod lane;
@@ -30,6 +31,7 @@ use crate::error::Failure;
 use crate::ident::ReactorId;
 use crate::telemetry::{AnswerOutcome, Metrics, Problem, Problems, Refusal};
 
+pub use holds::Holds;
 pub use inbox::{Head, Inbox, Part};
 pub use keeper::Keeper;
 pub use lane::{Lane, QueueState};
@@ -80,6 +82,7 @@ pub struct Dispatch {
     reactor: ReactorId,
     reply_to: String,
     limits: Limits,
+    holds: Holds,
     metrics: Arc<Metrics>,
     problems: Arc<Problems>,
     pending: RefCell<HashMap<u64, Pending, BuildHasherDefault<BySerial>>>,
@@ -102,6 +105,7 @@ impl Dispatch {
         reactor: ReactorId,
         reply_to: String,
         limits: Limits,
+        holds: Holds,
         metrics: Arc<Metrics>,
         problems: Arc<Problems>,
     ) -> Rc<Self> {
@@ -110,6 +114,7 @@ impl Dispatch {
             reactor,
             reply_to,
             limits,
+            holds,
             metrics,
             problems,
             pending: RefCell::default(),
@@ -389,7 +394,11 @@ impl Dispatch {
 
     fn answer(&self, message: &Bytes, answer: &Answer<'_>) {
         let serial = self.reactor.serial(&answer.id);
-        let bounds = Bounds { buffer: self.limits.answer_buffer, reorder: self.limits.answer_reorder };
+        let bounds = Bounds {
+            buffer: self.limits.answer_buffer,
+            reorder: self.limits.answer_reorder,
+            may_hold: answer.hold.as_deref().is_none_or(|hold| self.holds.takes(hold)),
+        };
         let taken = serial.and_then(|serial| {
             let mut table = self.pending.borrow_mut();
             let pending = table.get_mut(&serial)?;

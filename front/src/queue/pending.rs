@@ -62,6 +62,8 @@ struct Early {
 pub(super) struct Bounds {
     pub(super) buffer: usize,
     pub(super) reorder: usize,
+    /// What the answer asks to hold, if anything, may be held.
+    pub(super) may_hold: bool,
 }
 
 /// What an answer message did.
@@ -123,6 +125,9 @@ impl Pending {
         if answer.n < self.next || self.early.contains_key(&answer.n) {
             return Taken::Duplicate;
         }
+        if !bounds.may_hold {
+            return Taken::Malformed(Reason::BadHold);
+        }
         let head = match head_of(message, answer) {
             Ok(head) => head,
             Err(reason) => return Taken::Malformed(reason),
@@ -172,7 +177,9 @@ fn head_of(message: &Bytes, answer: &Answer<'_>) -> Result<Option<Head>, Reason>
         return Ok(None);
     }
     let status = StatusCode::from_u16(answer.status).map_err(|_| Reason::BadStatus)?;
-    Ok(Some(Head { status, headers: to_header_map(message, &answer.headers)? }))
+    // Where the connection is held its head may stay for long, and must not keep the whole read buffer alive.
+    let standing_in = answer.hold.is_none().then_some(message);
+    Ok(Some(Head { status, headers: to_header_map(standing_in, &answer.headers)?, hold: answer.hold.clone() }))
 }
 
 /// A small slice would keep the whole read buffer alive for as long as a slow client takes.
@@ -196,7 +203,7 @@ pub(super) fn connection_names(value: &str) -> impl Iterator<Item = HeaderName> 
     value.split(',').filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
 }
 
-fn to_header_map(message: &Bytes, headers: &Headers<'_>) -> Result<HeaderMap, Reason> {
+fn to_header_map(message: Option<&Bytes>, headers: &Headers<'_>) -> Result<HeaderMap, Reason> {
     // Room for those that every response gets, too.
     let mut map = HeaderMap::with_capacity(headers.len() + 3);
     let mut named = Vec::new();
@@ -206,7 +213,7 @@ fn to_header_map(message: &Bytes, headers: &Headers<'_>) -> Result<HeaderMap, Re
             named.extend(connection_names(value));
         } else if !is_hop_by_hop(&name) {
             let stands = matches!(value, Cow::Borrowed(_));
-            map.append(name, to_value(stands.then_some(message), value)?);
+            map.append(name, to_value(message.filter(|_| stands), value)?);
         }
     }
     for name in named {

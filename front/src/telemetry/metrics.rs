@@ -205,6 +205,18 @@ label! {
     }
 }
 
+label! {
+    /// What became of a connection that an answer handed to channels.
+    Held: "mode" {
+        /// A stream of events.
+        Events => "events",
+        /// A stream of data as it is.
+        Raw => "raw",
+        /// An answer of one message.
+        Once => "once",
+    }
+}
+
 metrics! {
     /// Requests answered, by status code; a stream counts when its head is sent.
     requests: StatusCounter => "tempest_http_requests_total",
@@ -244,6 +256,8 @@ metrics! {
     delivery_bytes: Counter => "tempest_stream_delivery_bytes_total",
     /// Streams ended, by reason.
     stream_drops: ReasonCounter<StreamDrop> => "tempest_stream_drops_total",
+    /// Connections that answers handed to channels, by what became of them.
+    holds: ReasonCounter<Held> => "tempest_holds_total",
     /// Channels subscribed.
     channels: Gauge => "tempest_channels_subscribed",
     /// Publications received from Redis, by kind.

@@ -12,6 +12,6 @@ mod problems;
 pub use access::{AccessLog, Entry};
 pub use kinds::{Counter, Gauge, Histogram, Label, ReasonCounter, StatusCounter};
 pub use metrics::{
-    AnswerOutcome, Description, Metrics, PublicationKind, Refusal, ResumeOutcome, Sent, StreamDrop, TokenFault,
+    AnswerOutcome, Description, Held, Metrics, PublicationKind, Refusal, ResumeOutcome, Sent, StreamDrop, TokenFault,
 };
 pub use problems::{Problem, Problems};

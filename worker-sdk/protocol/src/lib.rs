@@ -15,8 +15,8 @@ mod scan;
 pub mod scripts;
 
 pub use answer::{
-    Answer, AnswerHead, Death, Decoded, Headers, Reason, Rejected, decode_answer, encode_answer, is_field_value,
-    is_token,
+    Answer, AnswerHead, Death, Decoded, Headers, Hold, HoldError, HoldMode, MAX_HOLD_CHANNELS, MAX_HOLD_MS, ONCE_MS,
+    Reason, Rejected, decode_answer, encode_answer, is_field_value, is_token,
 };
 pub use event::{Event, Payload, decode_payload, encode_payload, frame_sse};
 pub use history::{HistoryRules, Keep, matches_pattern};

@@ -138,6 +138,12 @@ impl Keys {
         format!("{{{}}}:once:{key}", self.log(channel))
     }
 
+    /// True where a channel's name is ours, or Redis's own: no browser may read it.
+    pub fn is_reserved(&self, channel: &str) -> bool {
+        let tagged = channel.strip_prefix('{').unwrap_or(channel);
+        channel.starts_with("__") || tagged.strip_prefix(&*self.prefix).is_some_and(|rest| rest.starts_with(':'))
+    }
+
     /// True where an answer may be sent: under `<prefix>:@` and nowhere else, so that a forged job cannot make a
     /// worker write to any key.
     pub fn is_reply_to(&self, key: &str) -> bool {
@@ -280,6 +286,8 @@ mod tests {
         assert_eq!((keys.history(), keys.count()), ("tempest:@history".to_owned(), "tempest:@count".to_owned()));
         assert_eq!(keys.log("a:b"), "tempest:log:a:b");
         assert_eq!(keys.once("news", "k"), "{tempest:log:news}:once:k");
+        assert!(keys.is_reserved("tempest:web") && keys.is_reserved("{tempest:web}:x") && keys.is_reserved("__x"));
+        assert!(!keys.is_reserved("tempest") && !keys.is_reserved("tempests:x") && !keys.is_reserved("_x"));
         assert!(keys.is_reply_to("tempest:@abc.0"));
         assert!(!keys.is_reply_to("tempest:web"));
         assert!(!keys.is_reply_to("other:@abc.0"));

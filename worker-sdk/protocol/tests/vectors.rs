@@ -10,8 +10,8 @@ use std::path::Path;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tempest_protocol::{
-    Answer, Death, Decoded, Job, JobError, MAX_ANSWER_BYTES, Payload, decode_answer, decode_job, decode_payload,
-    frame_sse,
+    Answer, Death, Decoded, Hold, HoldMode, Job, JobError, MAX_ANSWER_BYTES, Payload, decode_answer, decode_job,
+    decode_payload, frame_sse,
 };
 
 type Object = Map<String, Value>;
@@ -130,11 +130,23 @@ fn answer_fields(answer: &Answer<'_>, outcome: &Value) -> Value {
         "id": answer.id, "status": answer.status, "headers": headers, "n": answer.n, "more": answer.more,
         "attempt": answer.attempt,
     });
+    if let Some(hold) = &answer.hold {
+        fields["hold"] = hold_fields(hold);
+    }
     match outcome.pointer("/accept/body_base64") {
         Some(_) => fields["body_base64"] = json!(base64(&answer.body)),
         None => fields["body_text"] = json!(String::from_utf8_lossy(&answer.body)),
     }
     fields
+}
+
+fn hold_fields(hold: &Hold) -> Value {
+    let Hold { channels, mode, timeout, first, history } = hold;
+    let mode = match mode {
+        HoldMode::Stream => "stream",
+        HoldMode::Once => "once",
+    };
+    json!({"channels": channels, "mode": mode, "timeout": timeout, "first": first, "history": history})
 }
 
 // ---- reading the files -----------------------------------------------------------------------------------------

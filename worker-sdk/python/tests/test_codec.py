@@ -79,6 +79,7 @@ def test_the_judge_of_answers_agrees_with_the_golden_vectors(vector: Dict[str, A
             assert getattr(answer, name) == accept[name]
         assert [list(each) for each in answer.headers] == accept["headers"]
         assert answer.body == body_of(accept)
+        assert answer.hold == accept.get("hold")
 
 
 @pytest.mark.parametrize("text", ["", "hello\n", "gr\u00fc\u00dfe \U0001f600", "\n\0\r\n"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 LIMIT_BYTES = 1024 * 1024
@@ -23,6 +24,7 @@ class Answer(NamedTuple):
     more: bool
     attempt: Optional[int]
     body: bytes
+    hold: Optional[Dict[str, Any]] = None
 
     def header(self, name: str) -> Optional[str]:
         return next((value for known, value in self.headers if known == name), None)
@@ -103,7 +105,36 @@ def _fields(request_id: str, fields: Dict[str, Any], rest: bytes) -> Answer:
     headers = _headers(fields.get("headers", {}))
     if n == 0 and not more:
         _check_length(headers, status, len(body))
-    return Answer(request_id, status, headers, n, more, attempt, body)
+    hold = None
+    if "hold" in fields:
+        hold = _hold(fields["hold"])
+        fits = status == 200 if hold["mode"] == "stream" else status not in (204, 304)
+        if n or more or body or not fits:
+            raise ValueError("bad-hold")
+    return Answer(request_id, status, headers, n, more, attempt, body, hold)
+
+
+def _hold(value: Any) -> Dict[str, Any]:
+    given = {name: each for name, each in value.items() if each is not None} if isinstance(value, dict) else {}
+    known: Dict[str, Any] = {"channels": [], "mode": "stream", "timeout": None, "first": None, "history": None}
+    hold = {name: given.get(name, default) for name, default in known.items()}
+    channels, timeout, history = hold["channels"], hold["timeout"], hold["history"]
+    good = [
+        isinstance(channels, list) and 1 <= len(channels) <= 64 and all(map(_is_channel, channels)),
+        hold["mode"] in ("stream", "once"),
+        timeout is None or (type(timeout) is int and 1 <= timeout <= 86_400_000),
+        hold["first"] is None or (isinstance(hold["first"], str) and hold["mode"] == "stream"),
+        history is None or (isinstance(history, str) and re.fullmatch(r"[!-~]{1,1024}", history)),
+    ]
+    if not all(good):
+        raise ValueError("bad-hold")
+    return hold
+
+
+def _is_channel(name: Any) -> bool:
+    if not isinstance(name, str) or not 1 <= len(name.encode("utf-8")) <= 1024:
+        return False
+    return not any(unicodedata.category(each) == "Cc" for each in name)
 
 
 def _whole(fields: Dict[str, Any], name: str, default: int, reason: str) -> int:

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tempest_protocol::{AnswerHead, Job, JobText, STREAM_CUT_BYTES, encode_answer};
+use tempest_protocol::{AnswerHead, Hold, Job, JobText, STREAM_CUT_BYTES, encode_answer};
 
 use crate::BoxError;
 use crate::answer::{Acknowledgement, Answer, Gate, StreamPart};
@@ -178,10 +178,10 @@ fn conclude(shared: &Shared, caller: &Caller, outcome: Result<Response, BoxError
     count(&shared.status.done);
     let response = checked.unwrap_or_else(|error| failure(shared, &caller.id, &error));
     let Some(reply_to) = &caller.reply_to else { return Concluded::Answer(caller.no_answer()) };
-    let Response { status, mut headers, body } = response;
+    let Response { status, mut headers, body, hold } = response;
     match body {
         Body::Whole(body) if body.len() <= STREAM_CUT_BYTES || caller.head_request => {
-            Concluded::Answer(Some(caller.whole_answer(reply_to, status, headers, &body)))
+            Concluded::Answer(Some(caller.whole_answer(reply_to, status, headers, &body, hold.as_deref())))
         }
         Body::Whole(body) => {
             headers.retain(|(name, _)| !is_content_length(name));
@@ -250,7 +250,14 @@ impl Caller {
         self.acknowledgement().map(Answer::none)
     }
 
-    fn whole_answer(&self, reply_to: &AnswerList, status: u16, headers: Vec<Header>, body: &[u8]) -> Answer {
+    fn whole_answer(
+        &self,
+        reply_to: &AnswerList,
+        status: u16,
+        headers: Vec<Header>,
+        body: &[u8],
+        hold: Option<&Hold>,
+    ) -> Answer {
         let mut headers = headers;
         // The front counts the body itself, and would refuse the answer where a handler miscounted.
         if !self.head_request && status != 304 {
@@ -260,7 +267,7 @@ impl Caller {
             headers.push(content_length(body));
         }
         let body = if self.head_request { b"" } else { body };
-        let message = borrowed(&headers, |headers| encoded(&AnswerHead { status, headers, ..self.head() }, body));
+        let message = borrowed(&headers, |headers| encoded(&AnswerHead { status, headers, hold, ..self.head() }, body));
         Answer {
             reply_to: reply_to.clone(),
             message,

@@ -8,13 +8,13 @@ use std::error::Error;
 
 use bytes::Bytes;
 use serde::Serialize;
-use tempest_protocol::{is_field_value, is_token};
+use tempest_protocol::{Hold, HoldError, is_field_value, is_token};
 use tokio_stream::{Stream, StreamExt};
 
 use crate::BoxError;
 use crate::stream::{self, BoxStream, Sender};
 
-type Text = Cow<'static, str>;
+pub(crate) type Text = Cow<'static, str>;
 /// Name and value.
 pub(crate) type Header = (Text, Text);
 
@@ -31,6 +31,7 @@ pub struct Response {
     pub(crate) status: u16,
     pub(crate) headers: Vec<Header>,
     pub(crate) body: Body,
+    pub(crate) hold: Option<Box<Hold>>,
 }
 
 pub(crate) enum Body {
@@ -41,7 +42,7 @@ pub(crate) enum Body {
 impl Response {
     /// An answer without a body.
     pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Whole(Bytes::new()) }
+        Self { status, headers: Vec::new(), body: Body::Whole(Bytes::new()), hold: None }
     }
 
     /// 200 with these bytes; say by `with_header("content-type", …)` what they are.
@@ -136,6 +137,10 @@ impl Response {
         if !(200..=599).contains(&self.status) {
             return Err(InvalidResponse::Status(self.status));
         }
+        if let Some(hold) = &self.hold {
+            let has_body = self.body().is_none_or(|body| !body.is_empty());
+            hold.check().and_then(|()| hold.check_answer(self.status, has_body))?;
+        }
         for (name, value) in &self.headers {
             if !is_token(name) {
                 return Err(InvalidResponse::HeaderName(name.to_string()));
@@ -164,6 +169,8 @@ pub(crate) enum InvalidResponse {
     Status(u16),
     #[error("the handler set a header named {0:?}, which is no header name")]
     HeaderName(String),
+    #[error("the handler holds what cannot be held: {0}")]
+    Hold(#[from] HoldError),
     #[error("the handler set the header {0} to a value with a control character or one beyond Latin-1")]
     HeaderValue(String),
 }

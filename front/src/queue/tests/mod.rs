@@ -14,6 +14,7 @@ mod sequence;
 mod with_redis;
 
 use std::future::Future;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -25,9 +26,9 @@ use tempest_protocol::{Keys, QueueName};
 
 use super::lane::{Lane, QueueState};
 use super::pending::{Pending, Sent};
-use super::{Dispatch, Head, Part, Request, Ticket};
+use super::{Dispatch, Head, Holds, Part, Request, Ticket};
 use crate::broker::{Broker, Options, Pushed};
-use crate::config::{Limits, QueueRoute, RedisUrl};
+use crate::config::{Config, Limits, QueueRoute, RedisUrl};
 use crate::error::Failure;
 use crate::ident::{FrontId, ReactorId};
 use crate::telemetry::{AnswerOutcome, Metrics, Problem, Problems, Refusal};
@@ -100,9 +101,18 @@ impl Setup {
         let name = self.route.queue.clone();
         let queue = QueueState::new(name, Keys::new("tempest").of_queue("web"));
         let lane = Lane::new(Rc::clone(&queue), self.route, self.limits.queue_depth);
+        let channels = Config::from_toml("", Path::new(".")).expect("the defaults are good").channels;
+        let holds = Holds { keys: Keys::new("tempest"), channels };
         let (dispatch_metrics, dispatch_problems) = (Arc::clone(&metrics), Arc::clone(&problems));
-        let dispatch =
-            Dispatch::new(Rc::clone(&broker), reactor, reply_to, self.limits, dispatch_metrics, dispatch_problems);
+        let dispatch = Dispatch::new(
+            Rc::clone(&broker),
+            reactor,
+            reply_to,
+            self.limits,
+            holds,
+            dispatch_metrics,
+            dispatch_problems,
+        );
         dispatch.add_queue(queue);
         World { dispatch, broker, lane, metrics, problems }
     }

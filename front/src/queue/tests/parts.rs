@@ -13,7 +13,7 @@ fn part(text: &'static str, last: bool) -> Part {
 }
 
 fn head() -> Head {
-    Head { status: StatusCode::OK, headers: HeaderMap::new() }
+    Head { status: StatusCode::OK, headers: HeaderMap::new(), hold: None }
 }
 
 fn context() -> Context<'static> {

@@ -8,7 +8,7 @@ use super::super::pending::{Bounds, Taken, is_hop_by_hop};
 use super::super::{Inbox, pending};
 use super::*;
 
-const BOUNDS: Bounds = Bounds { buffer: 100, reorder: 4 };
+const BOUNDS: Bounds = Bounds { buffer: 100, reorder: 4, may_hold: true };
 
 /// A request that waits by itself, without a table.
 fn pending() -> Pending {
@@ -181,7 +181,7 @@ fn large_bodies_are_shared_and_small_ones_copied() {
         text.resize(text.len() + size, b'x');
         let message = Bytes::from(text);
         let Decoded::Answer(answer) = decode_answer(&message, 1 << 20, false) else { panic!("no answer") };
-        let bounds = Bounds { buffer: 1 << 20, reorder: 4 };
+        let bounds = Bounds { buffer: 1 << 20, ..BOUNDS };
         assert_eq!(pending.take(&message, &answer, bounds), Taken::Complete);
         let body = pending.inbox.take_whole().expect("one part");
         assert_eq!(body.len(), size);

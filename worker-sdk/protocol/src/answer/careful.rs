@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Answer, Decoded, Headers, Reason, raw_body, rejected};
+use super::{Answer, Decoded, Headers, Hold, Reason, raw_body, rejected};
 
 pub(super) fn careful(message: &Bytes) -> Decoded<'static> {
     let mut values = serde_json::Deserializer::from_slice(message).into_iter::<Value>();
@@ -79,7 +79,8 @@ fn careful_fields(message: &Bytes, object: &Object, end: usize) -> Result<Answer
         (false, true) => Bytes::copy_from_slice(text.as_bytes()),
         (true, _) => raw,
     };
-    Ok(Answer { id: Cow::Borrowed(""), status, headers, n, more, attempt, body })
+    let hold = field(object, "hold").map(Hold::read).transpose()?.map(Box::new);
+    Ok(Answer { id: Cow::Borrowed(""), status, headers, n, more, attempt, body, hold })
 }
 
 fn careful_headers(object: &Object) -> Result<Headers<'static>, Reason> {

@@ -9,6 +9,9 @@ pub(super) fn check(answer: &Answer<'_>, head_request: bool) -> Result<(), Reaso
     if answer.attempt == Some(0) {
         return Err(Reason::BadAttempt);
     }
+    if answer.hold.as_deref().is_some_and(|hold| !hold.fits(answer)) {
+        return Err(Reason::BadHold);
+    }
     let single = answer.n == 0 && !answer.more;
     for (name, value) in &answer.headers {
         if !is_token(name) {

@@ -1,5 +1,6 @@
 //! Writing answers, for workers.
 
+use super::Hold;
 use crate::json::{write_json_string, write_number};
 
 /// What a worker says in the JSON part of an answer message.
@@ -17,6 +18,8 @@ pub struct AnswerHead<'a> {
     pub n: u64,
     /// True: further messages follow.
     pub more: bool,
+    /// The connection is to be fed from channels.
+    pub hold: Option<&'a Hold>,
 }
 
 /// Appends one answer message with a raw body to `out`.
@@ -41,6 +44,10 @@ pub fn encode_answer(out: &mut Vec<u8>, head: &AnswerHead<'_>, body: &[u8]) {
     }
     if !head.headers.is_empty() {
         encode_headers(out, head.headers);
+    }
+    if let Some(hold) = head.hold {
+        out.extend_from_slice(b",\"hold\":");
+        hold.write(out);
     }
     out.push(b'}');
     if !body.is_empty() {

@@ -13,11 +13,13 @@ use serde::de::IgnoredAny;
 mod careful;
 mod check;
 mod encode;
+mod hold;
 mod quick;
 mod usual;
 
 pub use check::{is_field_value, is_token};
 pub use encode::{AnswerHead, encode_answer};
+pub use hold::{Hold, HoldError, HoldMode, MAX_HOLD_CHANNELS, MAX_HOLD_MS, ONCE_MS};
 
 use careful::careful;
 use check::check;
@@ -44,6 +46,8 @@ pub struct Answer<'a> {
     pub attempt: Option<u32>,
     /// Raw body, or the text of the field `body`.
     pub body: Bytes,
+    /// The connection is to be fed from channels. Apart, since nearly no answer has one.
+    pub hold: Option<Box<Hold>>,
 }
 
 /// What a message on an answer list turned out to be.
@@ -107,6 +111,7 @@ pub enum Reason {
     BadMore,
     BadAttempt,
     BadKind,
+    BadHold,
     ContentLengthMismatch,
     TooLarge,
 }
@@ -130,6 +135,7 @@ impl Reason {
             Self::BadMore => "bad-more",
             Self::BadAttempt => "bad-attempt",
             Self::BadKind => "bad-kind",
+            Self::BadHold => "bad-hold",
             Self::ContentLengthMismatch => "content-length-mismatch",
             Self::TooLarge => "too-large",
         }
@@ -207,15 +213,18 @@ mod tests {
 
     #[test]
     fn null_means_absent() {
-        let answer =
-            accepted(br#"{"id":"a","status":null,"headers":null,"n":null,"more":null,"body":null,"kind":null}"#);
+        let answer = accepted(
+            br#"{"id":"a","status":null,"headers":null,"n":null,"more":null,"body":null,"kind":null,"hold":null}"#,
+        );
         assert_eq!((answer.status, answer.n, answer.more, answer.body.len()), (200, 0, false, 0));
+        assert_eq!(answer.hold, None);
     }
 
     #[test]
     fn what_is_encoded_decodes() {
         let headers = [("set-cookie", "a=1"), ("set-cookie", "b=2"), ("x", "caf\u{e9}\"")];
-        let head = AnswerHead { id: "r\"1", attempt: 2, status: 404, headers: &headers, n: 0, more: true };
+        let head =
+            AnswerHead { id: "r\"1", attempt: 2, status: 404, headers: &headers, more: true, ..AnswerHead::default() };
         let mut out = Vec::new();
         encode_answer(&mut out, &head, b"\n\0raw");
         let message = Bytes::from(out);
@@ -223,6 +232,18 @@ mod tests {
         assert_eq!((&*answer.id, answer.attempt, answer.status, answer.more), ("r\"1", Some(2), 404, true));
         assert_eq!(answer.headers.len(), 3);
         assert_eq!(&answer.body[..], b"\n\0raw");
+    }
+
+    #[test]
+    fn a_hold_is_encoded_behind_the_rest() {
+        let hold = Hold { first: Some("hi".into()), ..Hold::of(["a", "b"]) };
+        let head = AnswerHead { id: "a", hold: Some(&hold), ..AnswerHead::default() };
+        let mut out = Vec::new();
+        encode_answer(&mut out, &head, b"");
+        assert_eq!(String::from_utf8_lossy(&out), r#"{"id":"a","hold":{"channels":["a","b"],"first":"hi"}}"#);
+        let message = Bytes::from(out);
+        let Decoded::Answer(answer) = decode_answer(&message, 1024, false) else { panic!("not an answer") };
+        assert_eq!(answer.hold.as_deref(), Some(&hold));
     }
 
     #[test]

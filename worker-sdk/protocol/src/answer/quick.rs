@@ -26,6 +26,9 @@ struct Wire<'a> {
     body: Option<Cow<'a, str>>,
     #[serde(default)]
     kind: Option<IgnoredAny>,
+    /// Left to the careful pass: there is one a stream, and more to say about it than about all else.
+    #[serde(default)]
+    hold: Option<IgnoredAny>,
 }
 
 #[derive(Default)]
@@ -131,7 +134,7 @@ pub(super) fn quick(message: &Bytes) -> Option<Answer<'_>> {
     let mut values = serde_json::Deserializer::from_slice(message).into_iter::<Wire<'_>>();
     let wire = values.next()?.ok()?;
     let stream_without_place = wire.more == Some(true) && wire.n.is_none();
-    if wire.kind.is_some() || wire.id.is_empty() || stream_without_place {
+    if wire.kind.is_some() || wire.hold.is_some() || wire.id.is_empty() || stream_without_place {
         return None;
     }
     let raw = raw_body(message, values.byte_offset()).ok()?;
@@ -148,5 +151,6 @@ pub(super) fn quick(message: &Bytes) -> Option<Answer<'_>> {
         more: wire.more.unwrap_or(false),
         attempt: wire.attempt,
         body,
+        hold: None,
     })
 }

@@ -39,6 +39,7 @@ pub(super) fn usual(message: &Bytes) -> Option<Answer<'_>> {
         more: found.more.unwrap_or(false),
         attempt: found.attempt,
         body,
+        hold: None,
     })
 }
 
@@ -132,6 +133,8 @@ mod tests {
             r#"{"id":"a","more":true}"#,
             r#"{"id":"a","more":null}"#,
             r#"{"id":"a","kind":"x"}"#,
+            r#"{"id":"a","hold":null}"#,
+            r#"{"id":"a","hold":{"channels":["x"]}}"#,
             r#"{"id":"a","unknown":1}"#,
             r#"{"id":"a","headers":{"x":"1","x":"2"}}"#,
             r#"{"id":"a"} "#,

@@ -5,8 +5,9 @@ work on import: no connection, no logging set-up, no signal handler.
 """
 
 from ._app import App
+from ._hold import Hold, hold
 from ._request import Headers, Query, Request
 from ._response import Response
 from ._version import __version__
 
-__all__ = ["App", "Headers", "Query", "Request", "Response", "__version__"]
+__all__ = ["App", "Headers", "Hold", "Query", "Request", "Response", "__version__", "hold"]

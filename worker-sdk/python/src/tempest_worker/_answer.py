@@ -59,7 +59,8 @@ def whole(request: Request, response: Response) -> List[bytes]:
         return _parts(request, response, body)
     if request.method != "HEAD" and response.status not in _BODILESS:
         _check_length(response.headers, len(body))
-    return [encode_answer(request.id, request.attempt, response.status, response.headers, body)]
+    held = "" if response.hold is None else response.hold.encode()
+    return [encode_answer(request.id, request.attempt, response.status, response.headers, body, hold=held)]
 
 
 def _parts(request: Request, response: Response, body: bytes) -> List[bytes]:

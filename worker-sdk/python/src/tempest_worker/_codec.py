@@ -136,13 +136,15 @@ def encode_answer(
     body: bytes,
     n: int = 0,
     more: bool = False,
+    hold: str = "",
 ) -> bytes:
-    """One answer message. `status` is None after the first of a stream. Raises ValueError or TypeError for what
-    HTTP cannot carry."""
+    """One answer message. `status` is None after the first of a stream; `hold` is JSON. Raises ValueError or
+    TypeError for what HTTP cannot carry."""
     sequence = f',"n":{n}' if n or more else ""
     follows = ',"more":true' if more else ""
     head = "" if status is None else _head(status, headers)
-    text = f'{{"id":{quote(request_id)},"attempt":{attempt}{sequence}{follows}{head}}}\n'
+    held = f',"hold":{hold}' if hold else ""
+    text = f'{{"id":{quote(request_id)},"attempt":{attempt}{sequence}{follows}{head}{held}}}\n'
     return text.encode("ascii") + body
 
 

@@ -6,10 +6,13 @@ Must not encode anything for the wire and must not know how answers travel.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable
-from typing import Any, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
 
 from ._codec import TEXT, HeaderValue
 from ._json import dumps
+
+if TYPE_CHECKING:
+    from ._hold import Hold
 
 JSON = "application/json"
 BYTES = "application/octet-stream"
@@ -19,10 +22,11 @@ class Response:
     """An answer with status and headers.
 
     `body` is a text, bytes, a dict or list (sent as JSON), None, or an iterable of texts and bytes, which is
-    streamed. A header's value is a text, a whole number, or a list of texts (several `set-cookie`).
+    streamed. A header's value is a text, a whole number, or a list of texts (several `set-cookie`). `hold` hands the
+    connection to channels, see `hold()`.
     """
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("body", "headers", "hold", "status")
 
     def __init__(
         self,
@@ -30,8 +34,10 @@ class Response:
         status: int = 200,
         headers: Optional[Mapping[str, HeaderValue]] = None,
         content_type: Optional[str] = None,
+        hold: Optional[Hold] = None,
     ) -> None:
         self.body = body
+        self.hold = hold
         self.status = status
         self.headers: Dict[str, HeaderValue] = dict(headers or {})
         if content_type is not None:
@@ -43,8 +49,11 @@ class Response:
 
 
 def to_response(result: Any) -> Response:
-    """Bring a handler's result into the shape of a response. Raises TypeError for what has no meaning."""
+    """Bring a handler's result into the shape of a response. Raises TypeError for what has no meaning, ValueError for
+    a hold that cannot be."""
     if isinstance(result, Response):
+        if result.hold is not None:
+            result.hold.check(result.body, result.status)
         return result
     if isinstance(result, tuple):
         return _from_tuple(result)

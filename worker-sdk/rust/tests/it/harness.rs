@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 use serde_json::{Value, json};
-use tempest_protocol::{Decoded, MAX_ANSWER_BYTES, decode_answer};
+use tempest_protocol::{Decoded, Hold, MAX_ANSWER_BYTES, decode_answer};
 use tempest_worker::connection::{Connection, Reply};
 use tempest_worker::{Address, App, Bytes, Error};
 use tokio::sync::oneshot;
@@ -125,6 +125,7 @@ pub(crate) struct Answered {
     pub(crate) more: bool,
     pub(crate) attempt: Option<u32>,
     pub(crate) body: Bytes,
+    pub(crate) hold: Option<Box<Hold>>,
 }
 
 impl Answered {
@@ -304,6 +305,7 @@ fn read(message: &Bytes, to_head: bool) -> Answered {
         more: answer.more,
         attempt: answer.attempt,
         body: answer.body,
+        hold: answer.hold,
     }
 }
 

@@ -10,6 +10,7 @@ mod connections;
 mod deaths;
 mod failures;
 mod harness;
+mod holds;
 mod priorities;
 mod processes;
 mod publishing;
