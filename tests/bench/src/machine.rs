@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// Clock ticks a second in `/proc`: fixed at 100 in what Linux shows to programs (proc(5), `sysconf(_SC_CLK_TCK)`).
 const TICKS: f64 = 100.0;
+/// Bytes in which the kernel counts the buffers of TCP, on the processors that this runs on.
+const PAGE: u64 = 4096;
 
 /// One process in `/proc/PID/stat`.
 struct Stat {
@@ -72,6 +75,44 @@ pub(crate) fn memory(pids: &[u32]) -> u64 {
         line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()
     };
     pids.iter().filter_map(of).sum::<u64>() * 1024
+}
+
+/// Memory of the kernel in bytes: its own objects, sockets among them, and what waits in the buffers of TCP. Of the whole
+/// machine, and so of both ends of a connection.
+pub(crate) fn kernel_memory() -> u64 {
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let slab = memory.lines().find_map(|line| line.strip_prefix("Slab:"));
+    let slab = slab.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or_default();
+    let sockets = fs::read_to_string("/proc/net/sockstat").unwrap_or_default();
+    let words = sockets.lines().find(|line| line.starts_with("TCP:")).map(|line| line.split(' ').collect::<Vec<_>>());
+    let pages = words.and_then(|words| words.last()?.parse::<u64>().ok()).unwrap_or_default();
+    slab * 1024 + pages * PAGE
+}
+
+/// A connection as its server's end sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Connection {
+    /// The client's address.
+    pub(crate) client: Ipv4Addr,
+    /// Bytes that the kernel has not got rid of yet.
+    pub(crate) unsent: u64,
+}
+
+/// The connections that a server has open, or has not closed yet.
+pub(crate) fn connections(server: SocketAddr) -> Vec<Connection> {
+    let SocketAddr::V4(server) = server else { return Vec::new() };
+    let local = format!("{:08X}:{:04X}", u32::from_le_bytes(server.ip().octets()), server.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // 01 is ESTABLISHED, 08 CLOSE_WAIT: the client has closed and the server has not.
+    let rows = rows.filter(|row| row.get(1) == Some(&local.as_str()) && matches!(row.get(3), Some(&"01" | &"08")));
+    let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
+    let connection = |row: Vec<&str>| {
+        let client = u32::try_from(hexadecimal(row.get(2)?.split(':').next()?)?).ok()?;
+        let unsent = hexadecimal(row.get(4)?.split(':').next()?)?;
+        Some(Connection { client: Ipv4Addr::from(client.to_le_bytes()), unsent })
+    };
+    rows.filter_map(connection).collect()
 }
 
 /// Seconds in which the machine's processors were busy, and seconds they had, since it started.

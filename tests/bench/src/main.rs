@@ -29,7 +29,7 @@ use crate::plan::Size;
 #[derive(Debug, Parser)]
 #[command(name = "bench", bin_name = "./dev bench", args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// `quick` for a run within five minutes; names of tables for these alone.
+    /// `quick` for a run within five minutes; names of tables for these alone, or the word before the dash of several.
     names: Vec<String>,
     /// Lists the tables and their contenders.
     #[arg(long)]
@@ -37,6 +37,9 @@ struct Arguments {
     /// Where the report goes.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+    /// Divides the numbers of streams in the tables of `push`: to see that they work. The figures then mean nothing.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    divide: u16,
     #[command(subcommand)]
     inner: Option<Inner>,
 }
@@ -79,20 +82,23 @@ fn main() -> ExitCode {
 }
 
 fn benchmark(arguments: &Arguments) -> ExitCode {
-    let size = if arguments.names.iter().any(|name| name == "quick") { Size::Quick } else { Size::Full };
+    let said = |word: &str| arguments.names.iter().any(|name| name == word);
     let names: Vec<_> = arguments.names.iter().filter(|name| *name != "quick" && *name != "full").collect();
-    let tables = rows::all(size);
+    // The tables of `push` alone are a quick run, unless it is said otherwise: within four minutes.
+    let push = !names.is_empty() && names.iter().all(|name| name.starts_with("push"));
+    let size = if said("quick") || push && !said("full") { Size::Quick } else { Size::Full };
+    let tables = rows::all(size, arguments.divide.into());
     if arguments.list {
         return list(&tables);
     }
-    if let Some(unknown) = names.iter().find(|name| tables.iter().all(|table| table.name != name.as_str())) {
+    if let Some(unknown) = names.iter().find(|name| !tables.iter().any(|table| is_of(table, name))) {
         let known: Vec<_> = tables.iter().map(|table| table.name).collect();
         run::progress(&format!("bench: no table {unknown:?}; there are: quick, full, {}", known.join(", ")));
         return ExitCode::from(2);
     }
     load::raise_file_limit();
     let by_size = |table: &plan::Table| names.is_empty() && (size == Size::Full || table.quick);
-    let by_name = |table: &plan::Table| names.iter().any(|name| *name == table.name);
+    let by_name = |table: &plan::Table| names.iter().any(|name| is_of(table, name));
     let wanted = tables.into_iter().filter(|table| by_size(table) || by_name(table));
     let done: Vec<_> = wanted
         .map(|table| {
@@ -101,7 +107,10 @@ fn benchmark(arguments: &Arguments) -> ExitCode {
         })
         .collect();
     let folder = arguments.out.clone().unwrap_or_else(|| target_folder().join("bench"));
-    let command = format!("./dev bench {}", arguments.names.join(" "));
+    let mut command = format!("./dev bench {}", arguments.names.join(" "));
+    if arguments.divide > 1 {
+        command += &format!(" --divide {}", arguments.divide);
+    }
     match report::write(&folder, size, command.trim_end(), &done) {
         Ok(text) => print(&text),
         Err(error) => {
@@ -114,6 +123,11 @@ fn benchmark(arguments: &Arguments) -> ExitCode {
     let ours_failed =
         done.iter().any(|(_, results)| results.failures.keys().any(|(who, _)| who.starts_with("tempest")));
     if ours_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Whether a name on the command line means this table: its own, or that of the group before its dash.
+fn is_of(table: &plan::Table, name: &str) -> bool {
+    table.name == name || table.name.split_once('-').is_some_and(|(group, _)| group == name)
 }
 
 fn end(result: Result<(), String>) -> ExitCode {

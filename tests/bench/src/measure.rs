@@ -1,6 +1,7 @@
 //! One measurement: a load against a running contender, with the processor time of all its processes beside it.
 
 mod overload;
+mod push;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::peers::{Server, installed};
 use crate::plan::{Sample, Size};
 
 pub(crate) use self::overload::{Peaks, overload};
+pub(crate) use self::push::{StalledWork, held, stalled};
 pub(crate) use self::watching::watching;
 
 /// Above this share of one processor the load is taken for the bottleneck.

@@ -7,6 +7,7 @@
 mod child;
 mod crowd;
 mod exactly;
+mod hold;
 mod message;
 mod overload;
 mod publisher;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::LocalSet;
 
 pub(crate) use child::Child;
+pub(crate) use hold::Hold;
 
 use crate::peers::Streams;
 
@@ -81,6 +83,8 @@ pub(crate) enum Spec {
         /// Milliseconds of measuring.
         run_ms: u64,
     },
+    /// Streams that are opened and held, and not fed.
+    Hold(Hold),
     /// So many streams of one channel.
     Streams {
         /// The server.
@@ -144,6 +148,7 @@ pub(crate) fn run(spec: &str) {
                 overload::run(address, per_second, patience_ms, [warm_up_ms, run_ms], go).await;
             }
             Spec::Crowd { address, slow, fast, run_ms } => crowd::run(address, slow, fast, run_ms, go).await,
+            Spec::Hold(hold) => hold::run(hold, go).await,
             Spec::Streams { address, streams, count, phases } => {
                 streams::run(address, streams, count, &phases, go).await;
             }

@@ -20,13 +20,13 @@ use super::{Phase, response};
 use crate::peers::{Publish, Streams};
 
 /// Streams that are being opened at a time.
-const OPENING: usize = 256;
+pub(super) const OPENING: usize = 256;
 /// How long all streams may take to open, and what is published may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two messages while some stream has not got its first: a head may come before the subscription is made.
 const PROBE: Duration = Duration::from_millis(250);
 /// Before a stream that was refused is asked for again.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Bytes read at a time, into one buffer for all.
 const READ: usize = 64 * 1024;
 /// Numbers of messages under way that can be told apart.
@@ -243,23 +243,27 @@ thread_local! {
 async fn open(address: SocketAddr, path: &str) -> Result<(TcpStream, Vec<u8>), String> {
     loop {
         let mut stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
-        let mut bytes = Vec::with_capacity(512);
-        let head = loop {
-            match stream.read_buf(&mut bytes).await {
-                Ok(0) => return Err("closed before its head".into()),
-                Ok(_) => {}
-                Err(error) => return Err(error.to_string()),
-            }
-            if let Some(head) = response::head(&bytes)? {
-                break head;
-            }
-        };
-        match head.status {
-            200 => return Ok((stream, bytes.split_off(head.length))),
-            500.. => tokio::time::sleep(ASK_AGAIN).await,
-            status => return Err(format!("status {status}")),
+        match request(&mut stream, address, path).await? {
+            (200, rest) => return Ok((stream, rest)),
+            (500.., _) => tokio::time::sleep(ASK_AGAIN).await,
+            (status, _) => return Err(format!("status {status}")),
+        }
+    }
+}
+
+/// Asks for a stream; the status, and what has come behind the head.
+pub(super) async fn request(stream: &mut TcpStream, address: SocketAddr, path: &str) -> Result<(u16, Vec<u8>), String> {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+    let mut bytes = Vec::with_capacity(512);
+    loop {
+        match stream.read_buf(&mut bytes).await {
+            Ok(0) => return Err("closed before its head".into()),
+            Ok(_) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+        if let Some(head) = response::head(&bytes)? {
+            return Ok((head.status, bytes.split_off(head.length)));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Ourselves, as `tempest up` runs us: one front, a Redis of its own behind a unix socket, workers of an SDK.
 
+use std::net::SocketAddr;
 use std::process::Command;
 
 use tempest_tests::{Front, free_port, python_with_sdk, repository, tempest_binary};
@@ -143,6 +144,17 @@ pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
     let paths = channels.iter().map(|channel| format!("/sub/{channel}")).collect();
     let streams = Streams { paths, publish: Publish::Redis { socket, channels } };
     Ok(Server { processes, address, tuning, streams: Some(streams), memory: 0 })
+}
+
+/// Where clients connect, of each front.
+pub(crate) fn addresses(server: &Server) -> Vec<SocketAddr> {
+    // It says so in its log, and the benchmark asks nobody else.
+    let said = |line: &String| {
+        let entry: serde_json::Value = serde_json::from_str(line).ok()?;
+        entry["http"].as_str()?.split(',').find_map(|one| one.parse().ok())
+    };
+    let fronts = server.processes.iter().filter(|process| process.name() == "front");
+    fronts.filter_map(|front| front.log.lines().iter().find_map(said)).collect()
 }
 
 /// The default routes, and before them one for each queue more.

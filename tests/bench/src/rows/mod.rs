@@ -3,6 +3,7 @@
 mod growth;
 mod instructions;
 mod overload;
+mod push;
 mod python;
 mod reliable;
 mod requests;
@@ -13,9 +14,9 @@ mod waiting;
 
 use crate::plan::{Size, Table};
 
-/// Every table, in the order of the report.
-pub(crate) fn all(size: Size) -> Vec<Table> {
-    vec![
+/// Every table, in the order of the report; numbers of streams of those of `push` are divided by `divide`.
+pub(crate) fn all(size: Size, divide: usize) -> Vec<Table> {
+    let mut tables = vec![
         requests::table(size),
         reliable::of_requests(size),
         reliable::of_watching(),
@@ -29,5 +30,7 @@ pub(crate) fn all(size: Size) -> Vec<Table> {
         growth::of_requests(size),
         growth::of_streams(),
         growth::of_channels(),
-    ]
+    ];
+    tables.extend(push::tables(divide));
+    tables
 }

@@ -1,0 +1,109 @@
+//! Many streams: what it takes to open and to hold them, and what those that do not read do to the others.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tempest_tests::wait_until;
+
+use super::{Usage, number, times};
+use crate::load::{Child, Hold, Phase, Spec};
+use crate::machine;
+use crate::peers::Server;
+use crate::plan::Sample;
+
+/// An address on this machine that no load of this run has connected from: streams that ended keep their ports a while.
+fn source() -> Ipv4Addr {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = u32::from_be_bytes([127, 0, 1, 1]);
+    // The last byte goes round below 250, so that no broadcast address is among them.
+    let nth = COUNT.fetch_add(1, Ordering::Relaxed);
+    Ipv4Addr::from(FIRST + nth / 250 * 256 + nth % 250)
+}
+
+/// A load that holds streams of a server at one of its addresses, none of them open yet.
+fn holder(server: &Server, address: SocketAddr, count: usize, reads: bool) -> Result<(Child, Ipv4Addr), String> {
+    let path = server.streams.as_ref().and_then(|streams| streams.paths.first()).ok_or("it serves no streams")?;
+    let source = source();
+    let (child, _) = Child::start(&Spec::Hold(Hold { address, path: path.clone(), count, source, reads }))?;
+    Ok((child, source))
+}
+
+/// Opens `count` streams at each of `addresses` and holds them; all must be open in the end.
+pub(crate) fn held(server: &Server, addresses: &[SocketAddr], count: usize) -> Result<Sample, String> {
+    let kernel = machine::kernel_memory();
+    let all = (count * addresses.len()) as f64;
+    let (mut sample, mut children, mut seconds) = (Sample::new(), Vec::new(), 0.0);
+    for address in addresses {
+        let (mut child, _) = holder(server, *address, count, true)?;
+        let usage = Usage::now(server, &child);
+        let result = child.phase()?;
+        seconds += number(&result, "seconds");
+        // Of the last address; fronts are alike, and one load is measured at a time.
+        usage.into_sample(server, &child, count as f64, "open_", &mut sample);
+        times(&result, "open_", &mut sample);
+        children.push(child);
+    }
+    let memory = machine::memory(&server.pids());
+    let kernel = machine::kernel_memory().saturating_sub(kernel);
+    for child in &mut children {
+        let closed = number(&child.phase()?, "closed");
+        if closed > 0.0 {
+            return Err(format!("{closed} streams were closed while nothing happened"));
+        }
+    }
+    drop(children);
+    // The next case must not find them.
+    for address in addresses {
+        wait_until("all streams to be closed", || machine::connections(*address).is_empty());
+    }
+    sample.insert("open_s".into(), seconds);
+    sample.insert("open_per_s".into(), all / seconds);
+    sample.insert("idle_kb".into(), memory.saturating_sub(server.memory) as f64 / 1024.0 / all);
+    sample.insert("kernel_kb".into(), kernel as f64 / 1024.0 / all);
+    sample.insert("memory_mb".into(), memory as f64 / 1e6);
+    Ok(sample)
+}
+
+/// Readers, and what they get, where some clients do not read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StalledWork {
+    /// Those that read, and are measured.
+    pub(crate) readers: usize,
+    /// Those that do not.
+    pub(crate) stalled: usize,
+    /// Messages a second, and how many, that fill what lies between the server and who does not read.
+    pub(crate) fill: (f64, u64),
+    /// The same, of what is measured.
+    pub(crate) rate: (f64, u64),
+}
+
+/// The same messages to the same readers, alone and beside those that do not read.
+pub(crate) fn stalled(server: &Server, work: StalledWork) -> Result<Sample, String> {
+    let mut sample = Sample::new();
+    for (prefix, stalled) in [("alone_", 0), ("beside_", work.stalled)] {
+        let streams = server.streams.clone().ok_or("it serves no streams")?;
+        let (mut holding, source) = holder(server, server.address, stalled, false)?;
+        holding.phase()?;
+        let phases = [work.fill, work.rate].map(|(per_second, messages)| Phase::Rate { per_second, messages }).into();
+        let spec = Spec::Streams { address: server.address, streams, count: work.readers, phases };
+        let (mut child, _) = Child::start(&spec)?;
+        child.phase()?;
+        child.phase()?;
+        let stuck = || {
+            let all = machine::connections(server.address).into_iter();
+            all.filter(|one| one.client == source && one.unsent > 0).count() as f64
+        };
+        sample.insert(format!("{prefix}stuck"), stuck());
+        let usage = Usage::now(server, &child);
+        let result = child.phase()?;
+        usage.into_sample(server, &child, number(&result, "deliveries"), prefix, &mut sample);
+        times(&result, prefix, &mut sample);
+        sample.insert(format!("{prefix}stuck_after"), stuck());
+        drop((child, holding));
+        wait_until("all streams to be closed", || machine::connections(server.address).is_empty());
+    }
+    let p99 = |prefix: &str| sample.get(&format!("{prefix}p99_ms")).copied().unwrap_or_default();
+    let ratio = p99("beside_") / p99("alone_").max(0.001);
+    sample.insert("p99_ratio".into(), ratio);
+    Ok(sample)
+}
