@@ -24,7 +24,7 @@ use crate::telemetry::PublicationKind;
 /// Announcements kept while the log is read; those beyond it are in the log as well.
 const EARLY: usize = 1024;
 /// Waits between tries to read.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+pub(super) const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// What is known of a channel's log.
 pub(super) struct ChannelLog {

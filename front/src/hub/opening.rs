@@ -9,13 +9,14 @@ use std::sync::atomic::Ordering;
 
 use tempest_protocol::LogId;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::channel::Channel;
-use super::log::{ChannelLog, Loss};
+use super::log::{AGAIN, ChannelLog, Loss};
 use super::reader::Reader;
 use super::{Hub, Refused};
-use crate::broker::log::{From, LogEntry, LogReader, last_of};
+use crate::backoff::Backoff;
+use crate::broker::log::{From, LogEntry, LogReader, NoReply, last_of};
 
 /// A channel that a stream wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,7 +201,7 @@ impl Hub {
             self.confirm(&entered).await?;
             for channel in entered.iter().flat_map(|entered| &entered.1) {
                 if let Some(log) = &channel.kind.log {
-                    self.last_known(channel, log).await.ok_or(Refused::Away)?;
+                    self.last_told(channel, log).await;
                 }
             }
             Ok(())
@@ -219,7 +220,7 @@ impl Hub {
         for (one, mut entered) in wanted.iter().zip(entered) {
             let Some(channel) = entered.1.clone() else { continue };
             let (behind, begin) = match &channel.kind.log {
-                Some(log) => self.begin(&channel, log, one.start, &mut permit).await?,
+                Some(log) => self.begin(&channel, log, one.start, &mut permit).await,
                 None => (None, Begin::default()),
             };
             // Nothing is waited for between what was found out about the log and the place in the ring.
@@ -230,6 +231,18 @@ impl Hub {
         Ok((seats, begins, permit))
     }
 
+    /// The id of the channel's last message, asked for until Redis tells it: the connection for it may come back later than
+    /// the subscriptions, by which a client would be sent away that finds everything there in a moment.
+    async fn last_told(self: &Rc<Self>, channel: &Rc<Channel>, log: &ChannelLog) -> LogId {
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
+        loop {
+            match self.last_known(channel, log).await {
+                Some(last) => return last,
+                None => sleep(backoff.next_wait()).await,
+            }
+        }
+    }
+
     /// Where a reader begins: behind a message in the ring, or at its end, with what it has to read before.
     async fn begin(
         self: &Rc<Self>,
@@ -237,21 +250,31 @@ impl Hub {
         log: &ChannelLog,
         start: Start,
         permit: &mut Option<OwnedSemaphorePermit>,
-    ) -> Result<(Option<LogId>, Begin), Refused> {
-        let last = self.last_known(channel, log).await.ok_or(Refused::Away)?;
+    ) -> (Option<LogId>, Begin) {
+        let last = self.last_told(channel, log).await;
         let kept_from = self.broker.now_ms().saturating_sub(log.history.time.as_millis() as u64);
         match start {
-            Start::Latest => Ok((None, Begin::at(last))),
+            Start::Latest => (None, Begin::at(last)),
             Start::Unknown => {
                 let loss = Loss { missing: None, after: None, next: None };
-                Ok((None, Begin { loss: Some(loss), ..Begin::at(last) }))
+                (None, Begin { loss: Some(loss), ..Begin::at(last) })
             }
-            Start::After(id) if id == last => Ok((None, Begin::at(last))),
-            Start::After(id) if channel.keeps(id) => Ok((Some(id), Begin::at(id))),
+            Start::After(id) if id == last => (None, Begin::at(last)),
+            Start::After(id) if channel.keeps(id) => (Some(id), Begin::at(id)),
             Start::After(id) => self.begin_behind(log, From::After(id), permit).await,
             Start::Earliest => self.begin_behind(log, From::Time(kept_from), permit).await,
             Start::Time(ms) => self.begin_behind(log, From::Time(ms.max(kept_from)), permit).await,
         }
+    }
+
+    /// What comes first, and where it ends; with nothing left, where the log ends.
+    async fn first_page(&self, key: &str, from: From) -> Result<(Vec<LogEntry>, LogId), NoReply> {
+        let page = LogReader::default().page(&self.broker, key, from, None).await?;
+        let ended = match page.last() {
+            Some(entry) => entry.id,
+            None => last_of(&self.broker, key).await?,
+        };
+        Ok((page, ended))
     }
 
     async fn begin_behind(
@@ -259,17 +282,17 @@ impl Hub {
         log: &ChannelLog,
         from: From,
         permit: &mut Option<OwnedSemaphorePermit>,
-    ) -> Result<(Option<LogId>, Begin), Refused> {
+    ) -> (Option<LogId>, Begin) {
         if permit.is_none() {
             *permit = Arc::clone(&self.resuming).acquire_owned().await.ok();
         }
+        let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         loop {
             self.metrics.log_reads.inc();
-            let page =
-                LogReader::default().page(&self.broker, &log.key, from, None).await.map_err(|_| Refused::Away)?;
-            let ended = match page.last() {
-                Some(entry) => entry.id,
-                None => last_of(&self.broker, &log.key).await.map_err(|_| Refused::Away)?,
+            // Asked for until Redis tells it, like the last message.
+            let Ok((page, ended)) = self.first_page(&log.key, from).await else {
+                sleep(backoff.next_wait()).await;
+                continue;
             };
             let until = log.last.get().unwrap_or_default();
             let (at, loss) = match (from, page.first()) {
@@ -285,7 +308,7 @@ impl Hub {
                 (From::Time(_), Some(first)) => (first.prev.unwrap_or_default(), None),
                 (From::Time(_), None) => (ended.max(until), None),
             };
-            return Ok((None, Begin { at: Some(at), loss, page, until }));
+            return (None, Begin { at: Some(at), loss, page, until });
         }
     }
 }

@@ -227,6 +227,25 @@ fn nothing_is_missed_through_a_restart_of_redis_that_keeps_its_data() {
 }
 
 #[test]
+fn who_comes_back_is_not_sent_away_while_the_log_cannot_be_read() {
+    let mut world = world();
+    let mut stream = world.front.subscribe("log.a");
+    let last = publish(&mut world.redis, "log.a", "0");
+    publish(&mut world.redis, "log.a", "1");
+    assert_gets(&mut stream, [0, 1]);
+    world.redis.cmd(&["RENAME", "tempest:log:log.a", "aside"]);
+    world.redis.cmd(&["SET", "tempest:log:log.a", "no log"]);
+    let (address, reads) = (world.front.address(), world.front.metrics().sum("tempest_log_reads_total", &[]));
+    let coming = std::thread::spawn(move || Sse::resume(address, "/sub/log.a", &last));
+    wait_until("the front to try", || world.front.metrics().sum("tempest_log_reads_total", &[]) > reads);
+    world.redis.cmd(&["RENAME", "aside", "tempest:log:log.a"]);
+    let mut back = coming.join().expect("a stream");
+    assert_gets(&mut back, [1]);
+    drop((stream, back));
+    world.finish();
+}
+
+#[test]
 fn a_redis_that_forgot_is_told_from_one_that_had_nothing_new() {
     let mut world = world();
     let mut stream = world.front.subscribe("log.a");
