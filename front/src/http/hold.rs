@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::{Body, Context, Entry, Peer, respond, sse, subscribe};
 use crate::error::Failure;
-use crate::hub::{Refused, Tap};
+use crate::hub::{Place, Refused, Tap};
 use crate::ident::RequestId;
 use crate::telemetry::Held;
 
@@ -73,6 +73,7 @@ pub(super) async fn answer(
     if held == Held::Events {
         return events(context, peer, asked, Answer { status, headers, hold }, (id, entry)).await;
     }
+    let place = context.hub.place(peer.remote.ip(), None).map_err(|why| refused(context, why))?;
     let tap = context.hub.tap(unique(hold.channels), held == Held::Once).await.map_err(|why| refused(context, why))?;
     // Nothing is sent while nothing is published, so whether the client is still there is asked beneath HTTP.
     peer.keep_alive(context.config.channels.heartbeat);
@@ -88,6 +89,7 @@ pub(super) async fn answer(
     let raw = Raw {
         first: hold.first.filter(|first| !first.is_empty()).map(Bytes::from),
         tap,
+        _place: place,
         until: hold.timeout.map(|ms| Box::pin(sleep(Duration::from_millis(ms)))),
     };
     Ok(respond_with(status, headers, Body::held(raw)))
@@ -160,6 +162,7 @@ fn respond_with(status: StatusCode, headers: HeaderMap, body: Body) -> Response<
 pub(super) struct Raw {
     first: Option<Bytes>,
     tap: Tap,
+    _place: Place,
     until: Option<Pin<Box<Sleep>>>,
 }
 

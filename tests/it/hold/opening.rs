@@ -161,3 +161,19 @@ fn without_room_a_hold_is_a_503() {
     drop(held(&mut world, json!({"channels": ["a", "b"]})));
     world.finish();
 }
+
+#[test]
+fn held_connections_count_for_their_address_whatever_they_are() {
+    let mut world = World::builder().set("channels.streams_per_address = 1").start();
+    let stream = held(&mut world, json!({"channels": ["a"]}));
+    for fields in [
+        json!({"hold": {"channels": ["b"]}}),
+        json!({"headers": {"content-type": "text/plain"}, "hold": {"channels": ["b"]}}),
+        json!({"hold": {"channels": ["b"], "mode": "once", "timeout": 1000}}),
+    ] {
+        let (_, head) = got(&mut world, fields);
+        assert_eq!((head.status, head.header("retry-after").is_some()), (429, true));
+    }
+    drop(stream);
+    world.finish();
+}
