@@ -200,6 +200,11 @@ impl Channels {
     pub fn rule(&self, name: &str) -> Option<&ChannelRule> {
         self.rules.iter().find(|rule| rule.pattern.matches(name))
     }
+
+    /// True for channels that keep their messages.
+    pub fn has_history(&self, name: &str) -> bool {
+        self.rule(name).is_some_and(|rule| rule.history.is_some())
+    }
 }
 
 /// What holds for the channels that a pattern matches.

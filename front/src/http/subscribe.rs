@@ -62,7 +62,7 @@ fn of(headers: &HeaderMap, query: &str, in_path: &str, channels: &Channels) -> R
             "since is latest, earliest, an id, or a time: ms since 1970 or as in RFC 3339",
         ));
     }
-    let logged = |name: &str, pattern: bool| !pattern && channels.rule(name).is_some_and(|rule| rule.history.is_some());
+    let logged = |name: &str, pattern: bool| !pattern && channels.has_history(name);
     let logs = wanted.iter().filter(|(name, pattern)| logged(name, *pattern)).count();
     if logs > channels.logs_per_stream {
         return Err(Failure::BadRequest("the query names more channels with history than one stream may have"));
@@ -80,15 +80,14 @@ fn of(headers: &HeaderMap, query: &str, in_path: &str, channels: &Channels) -> R
 
 /// What an answer holds; `seen` is the client's `Last-Event-ID`, which goes before the worker's `history`.
 pub(super) fn held(channels: &Channels, names: Vec<String>, history: Option<&str>, seen: Option<&str>) -> Ask {
-    let logged = |name: &str| channels.rule(name).is_some_and(|rule| rule.history.is_some());
-    let logs = names.iter().filter(|name| logged(name)).count();
+    let logs = names.iter().filter(|name| channels.has_history(name)).count();
     let seen = seen.filter(|seen| !seen.is_empty());
     let since = history.map_or(Start::Latest, start);
     // What is no start point may have come from the client; an EventSource that gets an error never comes back.
     let last = seen.or(history.filter(|_| matches!(since, Start::After(_) | Start::Unknown)));
     let mut starts = starts(last, since, logs).into_iter();
     let wanted = names.into_iter().map(|name| {
-        let start = if logged(&name) { starts.next().unwrap_or(Start::Unknown) } else { Start::Latest };
+        let start = if channels.has_history(&name) { starts.next().unwrap_or(Start::Unknown) } else { Start::Latest };
         Wanted { name, pattern: false, start }
     });
     Ask { wanted: wanted.collect(), tell: false, resumes: last.is_some() }

@@ -21,11 +21,7 @@ impl Holds {
     pub(super) fn takes(&self, hold: &Hold) -> bool {
         let Channels { prefix, per_stream, logs_per_stream, .. } = &self.channels;
         let reserved = |name: &String| self.keys.is_reserved(name) || self.keys.is_reserved(&format!("{prefix}{name}"));
-        let with_history = hold
-            .channels
-            .iter()
-            .filter(|name| self.channels.rule(name).is_some_and(|rule| rule.history.is_some()))
-            .count();
+        let with_history = hold.channels.iter().filter(|name| self.channels.has_history(name)).count();
         !hold.channels.iter().any(reserved) && hold.channels.len() <= *per_stream && with_history <= *logs_per_stream
     }
 }
