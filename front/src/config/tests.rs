@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
+use http::Method;
+
 use super::options::{ALL, Setting};
 use super::*;
 

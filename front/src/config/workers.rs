@@ -12,14 +12,12 @@ use super::units::duration;
 use super::value::{
     Kind, Read, Value, bytes, command as command_line, count, list, name as text, one_of, path, queue, time,
 };
-use super::{Claims, Processes, Waits, Worker};
+use super::{Claims, Processes, TICK, Waits, Worker};
 
 /// Processes of one kind at most.
 const MOST_PROCESSES: usize = 1024;
 /// Patterns of files that are watched at most.
 const MOST_PATTERNS: usize = 64;
-/// The least of every wait that may not be nothing.
-const TICK: Duration = Duration::from_millis(1);
 /// How jobs are taken.
 const CLAIMS: &[(&str, Claims)] = &[("reliable", Claims::Reliable), ("base", Claims::Base)];
 /// The table of a command line's workers.

@@ -1,0 +1,81 @@
+//! The limits of the request path.
+//!
+//! Numbers only; who keeps within them says what happens beyond.
+
+use std::time::Duration;
+
+use super::section::Section;
+use super::value::{bytes, count, time};
+use super::{ANY, KIB, MIB, SOME, TICK};
+
+/// Every limit of the request path.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections in all; further ones are answered 503 and closed.
+    pub connections: usize,
+    /// Bytes of a request's head.
+    pub head_bytes: usize,
+    /// Header fields of a request.
+    pub headers: usize,
+    /// Time from a connection's first byte, or the last answer, to a whole head.
+    pub head_time: Duration,
+    /// Time an idle keep-alive connection is kept.
+    pub idle_time: Duration,
+    /// Time without any byte of a body.
+    pub body_time: Duration,
+    /// Bytes of request bodies held in one process.
+    pub body_memory: usize,
+    /// Requests that wait for an answer in one process.
+    pub pending: usize,
+    /// Bytes of one answer message.
+    pub answer_bytes: usize,
+    /// Bytes of a streamed answer held for a client that reads slowly, and of messages that came out of order.
+    pub answer_buffer: usize,
+    /// Messages of a streamed answer held because an earlier one is missing.
+    pub answer_reorder: usize,
+    /// Jobs in one queue; beyond it requests are refused.
+    pub queue_depth: u64,
+    /// The list is searched for the job of a client that left only up to this depth.
+    pub withdraw_depth: u64,
+    /// Bytes in the buffer towards Redis; beyond it requests are refused.
+    pub outgoing_bytes: usize,
+    /// How often one request is given to a worker, at most.
+    pub attempts: u32,
+    /// Workers that a job nobody waits for may crash before it is given up.
+    pub crashes: u32,
+    /// Jobs given up that are kept in a queue's list of dead ones; the oldest go.
+    pub dead_letters: usize,
+    /// Ids of withdrawn jobs noted in a queue; those with the earliest deadline go.
+    pub withdrawn: usize,
+}
+
+/// Reads `[limits]`.
+pub(super) fn read(mut section: Section<'_>) -> Limits {
+    let s = &mut section;
+    let limits = Limits {
+        connections: s.get("connections", count(SOME), 16_384),
+        // Hyper's buffer, which holds the head, cannot be made smaller.
+        head_bytes: s.get("head_bytes", bytes(8 * KIB), 16 * KIB),
+        headers: s.get("headers", count(1..=65_535), 100),
+        head_time: s.get("head_time", time(TICK), Duration::from_secs(10)),
+        idle_time: s.get("idle_time", time(TICK), Duration::from_secs(75)),
+        body_time: s.get("body_time", time(TICK), Duration::from_secs(30)),
+        body_memory: s.get("body_memory", bytes(0), 256 * MIB),
+        pending: s.get("pending", count(SOME), 16_384),
+        answer_bytes: s.get("answer_bytes", bytes(KIB), MIB),
+        answer_buffer: s.get("answer_buffer", bytes(KIB), 8 * MIB),
+        answer_reorder: s.get("answer_reorder", count(ANY), 64),
+        queue_depth: s.get("queue_depth", count(SOME), 10_000) as u64,
+        withdraw_depth: s.get("withdraw_depth", count(ANY), 200) as u64,
+        outgoing_bytes: s.get("outgoing_bytes", bytes(KIB), 64 * MIB),
+        attempts: s.get("attempts", count(1..=1000), 3) as u32,
+        crashes: s.get("crashes", count(1..=1000), 3) as u32,
+        dead_letters: s.get("dead_letters", count(SOME), 10_000),
+        withdrawn: s.get("withdrawn", count(SOME), 100_000),
+    };
+    if limits.answer_buffer < limits.answer_bytes {
+        section.problem("answer_buffer", "expected at least limits.answer_bytes, or a single message would not fit");
+    }
+    section.finish();
+    limits
+}
