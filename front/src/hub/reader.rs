@@ -23,6 +23,8 @@ pub(super) struct Reader {
     pub(super) beat: Cell<bool>,
     pub(super) ending: Cell<bool>,
     pub(super) draining: Cell<bool>,
+    /// Its socket takes nothing: the socket wakes it, and more to write is no news to it.
+    pub(super) blocked: Cell<bool>,
     /// When it has lasted long enough, in sweeps.
     pub(super) ends: Cell<u32>,
     pub(super) over: Cell<bool>,

@@ -238,7 +238,10 @@ impl<G> Drop for Stream<G> {
 
 impl<G> Stream<G> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StreamDrop> {
-        self.seats().iter().for_each(|seat| seat.reader.listen(cx.waker()));
+        for Seat { reader, .. } in self.seats() {
+            reader.listen(cx.waker());
+            reader.blocked.set(false);
+        }
         if self.peer_left(cx) {
             return Poll::Ready(StreamDrop::Client);
         }
@@ -271,7 +274,10 @@ impl<G> Stream<G> {
             };
             match sent {
                 Sent::Some => {}
-                Sent::Blocked => return Ok(Poll::Pending),
+                Sent::Blocked => {
+                    self.seats().iter().for_each(|seat| seat.reader.blocked.set(true));
+                    return Ok(Poll::Pending);
+                }
                 Sent::Nothing if !self.next_own() => return Ok(Poll::Pending),
                 Sent::Nothing => {}
             }
