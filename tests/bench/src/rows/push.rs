@@ -134,14 +134,15 @@ fn of_delivery(counts: &[usize]) -> Table {
 }
 
 fn of_stalled(count: usize) -> Table {
-    // Some 90 KB for each, more than lies in the sockets between, and fewer messages than make the front disconnect.
-    let work = StalledWork { readers: count, stalled: count, fill: (400.0, 700), rate: (10.0, 20) };
+    // Some 160 KB for each: the sockets between have been seen to take 90 and not to be full. No more than 1,024 messages
+    // are behind those, or the front would disconnect.
+    let work = StalledWork { readers: count, stalled: count, fill: (400.0, 1_200), rate: (10.0, 20) };
     Table {
         name: "push-stalled",
         quick: false,
         title: "Readers that do not read",
         about: "The readers get 10 messages a second, alone and then beside as many clients that opened the same stream and read \
-                nothing. 700 messages go before, so that the buffers between are full. Stuck: of those clients, how many the \
+                nothing. 1,200 messages go before, so that the buffers between are full. Stuck: of those clients, how many the \
                 kernel had bytes for that it could not get rid of, before the measuring and after it; fewer after it were \
                 disconnected. Ratio: p99 of the readers, beside to alone.",
         base: NCHAN,
