@@ -48,10 +48,12 @@ pub struct JobHead<'a> {
     pub enqueued: u64,
 }
 
-/// Writes one job message in a fixed order: head, then headers, then body.
+/// Writes one job message in a fixed order: head, then headers, then the session, then the body.
 pub struct JobWriter<'o> {
     out: &'o mut Vec<u8>,
     headers: usize,
+    /// The headers have ended.
+    ended: bool,
 }
 
 impl<'o> JobWriter<'o> {
@@ -73,7 +75,7 @@ impl<'o> JobWriter<'o> {
         own(out, b",\"server\":\"", head.server);
         number(out, b",\"enqueued\":", head.enqueued);
         out.extend_from_slice(b",\"headers\":{");
-        Self { out, headers: 0 }
+        Self { out, headers: 0, ended: false }
     }
 
     /// Appends one header; call it once a name. Several values are joined by `, `, cookies by `; ` (RFC 9110, 5.3;
@@ -95,9 +97,18 @@ impl<'o> JobWriter<'o> {
         self.out.push(b'"');
     }
 
+    /// Appends the session, an object as JSON on one line, and how many bytes of JSON it may become. No header can follow.
+    pub fn session(&mut self, session: &str, max: u64) {
+        self.out.extend_from_slice(b"},\"session\":");
+        self.out.extend_from_slice(session.as_bytes());
+        number(self.out, b",\"session_max\":", max);
+        self.ended = true;
+    }
+
     /// Ends the message with its body.
     pub fn finish(self, body: &[u8]) {
-        self.out.extend_from_slice(b"}}\n");
+        let end: &[u8] = if self.ended { b"}\n" } else { b"}}\n" };
+        self.out.extend_from_slice(end);
         self.out.extend_from_slice(body);
     }
 }
@@ -186,6 +197,7 @@ mod tests {
         writer.header("accept", [b"a/b".as_slice(), b"c/d"].into_iter());
         writer.header("cookie", [b"a=1".as_slice(), b"b=2"].into_iter());
         writer.header("x-latin", [b"caf\xe9".as_slice()].into_iter());
+        writer.session("{\"user\":{\"name\":\"}\\n\"}}", 3000);
         writer.finish(b"line\nline\0\xff");
         let job = decode_job(&Bytes::from(out)).expect("a job");
         assert_eq!(job.path(), head().path);
@@ -194,6 +206,8 @@ mod tests {
         assert_eq!(job.header("cookie"), Some("a=1; b=2"));
         assert_eq!(job.header("x-latin"), Some("caf\u{e9}"));
         assert_eq!(&job.body()[..], b"line\nline\0\xff");
+        assert_eq!((job.session_text(), job.session_max()), (Some(r#"{"user":{"name":"}\n"}}"#), Some(3000)));
+        assert_eq!(job.session()["user"]["name"], "}\n");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod log;
 mod names;
 mod scan;
 pub mod scripts;
+mod session;
 
 pub use answer::{
     Answer, AnswerHead, Death, Decoded, Headers, Hold, HoldError, HoldMode, MAX_HOLD_CHANNELS, MAX_HOLD_MS, ONCE_MS,
@@ -24,6 +25,7 @@ pub use job::{Job, JobError, JobFields, JobHead, JobText, JobWriter, decode_job,
 pub use json::write_json_string;
 pub use log::{Announcement, LogId, NotAnId};
 pub use names::{Keys, NameError, QueueKeys, QueueName};
+pub use session::{Session, SessionChange, write_session};
 
 /// The version of the contract that this crate speaks (field `v` of a job).
 pub const VERSION: u64 = 1;

@@ -3,6 +3,8 @@
 //! It goes forward only, copies nothing and gives up (None) at whatever is unusual: escapes, fractions, white space
 //! beyond one blank. That must never mean that the text is wrong: a JSON reader stands behind whoever uses this.
 
+use serde::de::IgnoredAny;
+
 use crate::json::plain_prefix;
 
 /// Digits of a number at most, so that none overflows.
@@ -109,6 +111,15 @@ impl<'a> Scan<'a> {
             self.next().filter(u8::is_ascii)?;
             self.at += 1;
         }
+    }
+
+    /// A value that begins with `first` and must be JSON.
+    pub(crate) fn value(&mut self, first: u8) -> Option<()> {
+        let rest = self.text.get(self.at..).filter(|rest| rest.as_bytes().first() == Some(&first))?;
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
+        values.next()?.ok()?;
+        self.at += values.byte_offset();
+        Some(())
     }
 
     /// A whole number in plain digits.

@@ -10,8 +10,8 @@ use std::path::Path;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use tempest_protocol::{
-    Answer, Death, Decoded, Hold, HoldMode, Job, JobError, MAX_ANSWER_BYTES, Payload, decode_answer, decode_job,
-    decode_payload, frame_sse,
+    Answer, Death, Decoded, Hold, HoldMode, Job, JobError, MAX_ANSWER_BYTES, Payload, SessionChange, decode_answer,
+    decode_job, decode_payload, frame_sse,
 };
 
 type Object = Map<String, Value>;
@@ -92,6 +92,8 @@ fn job_field(job: &Job, name: &str) -> Value {
         "server" => json!(job.server()),
         "headers" => json!(job.headers().collect::<BTreeMap<_, _>>()),
         "enqueued" => json!(job.enqueued()),
+        "session" => json!(job.session()),
+        "session_max" => json!(job.session_max()),
         "body_text" => json!(String::from_utf8_lossy(job.body())),
         "body_base64" => json!(base64(job.body())),
         _ => panic!("an unknown field of a job: {name}"),
@@ -132,6 +134,11 @@ fn answer_fields(answer: &Answer<'_>, outcome: &Value) -> Value {
     });
     if let Some(hold) = &answer.hold {
         fields["hold"] = hold_fields(hold);
+    }
+    match answer.session.as_deref() {
+        None => {}
+        Some(SessionChange::End) => fields["session"] = Value::Null,
+        Some(SessionChange::Patch(patch)) => fields["session"] = json!(patch),
     }
     match outcome.pointer("/accept/body_base64") {
         Some(_) => fields["body_base64"] = json!(base64(&answer.body)),

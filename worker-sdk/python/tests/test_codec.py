@@ -8,7 +8,7 @@ from typing import Any, Dict
 
 import pytest
 from support import vector_bytes, vectors
-from wire import Ignored, Rejected, read_answer
+from wire import ABSENT, Ignored, Rejected, read_answer
 
 from tempest_worker import _codec, _json
 from tempest_worker._codec import (
@@ -80,6 +80,7 @@ def test_the_judge_of_answers_agrees_with_the_golden_vectors(vector: Dict[str, A
         assert [list(each) for each in answer.headers] == accept["headers"]
         assert answer.body == body_of(accept)
         assert answer.hold == accept.get("hold")
+        assert answer.session == accept.get("session", ABSENT)
 
 
 @pytest.mark.parametrize("text", ["", "hello\n", "gr\u00fc\u00dfe \U0001f600", "\n\0\r\n"])

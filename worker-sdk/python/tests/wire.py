@@ -11,6 +11,8 @@ import unicodedata
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 LIMIT_BYTES = 1024 * 1024
+#: No session in the answer; None ends it.
+ABSENT = object()
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -25,6 +27,7 @@ class Answer(NamedTuple):
     attempt: Optional[int]
     body: bytes
     hold: Optional[Dict[str, Any]] = None
+    session: Any = ABSENT
 
     def header(self, name: str) -> Optional[str]:
         return next((value for known, value in self.headers if known == name), None)
@@ -52,7 +55,8 @@ def read_answer(message: bytes, limit: int = LIMIT_BYTES) -> Answer:
     value, rest = _first_value(message)
     if not isinstance(value, dict):
         raise Rejected("not-object", None)
-    fields: Dict[str, Any] = {name: each for name, each in value.items() if each is not None}
+    # Of a session null says something.
+    fields: Dict[str, Any] = {name: each for name, each in value.items() if each is not None or name == "session"}
     request_id = fields.get("id")
     readable = request_id if isinstance(request_id, str) and request_id else None
     if len(message) > limit:
@@ -111,7 +115,10 @@ def _fields(request_id: str, fields: Dict[str, Any], rest: bytes) -> Answer:
         fits = status == 200 if hold["mode"] == "stream" else status not in (204, 304)
         if n or more or body or not fits:
             raise ValueError("bad-hold")
-    return Answer(request_id, status, headers, n, more, attempt, body, hold)
+    session = fields.get("session", ABSENT)
+    if session is not ABSENT and ((session is not None and not isinstance(session, dict)) or n):
+        raise ValueError("bad-session")
+    return Answer(request_id, status, headers, n, more, attempt, body, hold, session)
 
 
 def _hold(value: Any) -> Dict[str, Any]:

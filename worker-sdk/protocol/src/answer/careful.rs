@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Answer, Decoded, Headers, Hold, Reason, raw_body, rejected};
+use super::{Answer, Decoded, Headers, Hold, Reason, SessionChange, raw_body, rejected};
 
 pub(super) fn careful(message: &Bytes) -> Decoded<'static> {
     let mut values = serde_json::Deserializer::from_slice(message).into_iter::<Value>();
@@ -80,7 +80,10 @@ fn careful_fields(message: &Bytes, object: &Object, end: usize) -> Result<Answer
         (true, _) => raw,
     };
     let hold = field(object, "hold").map(Hold::read).transpose()?.map(Box::new);
-    Ok(Answer { id: Cow::Borrowed(""), status, headers, n, more, attempt, body, hold })
+    // The one field of which null says something: it ends the session.
+    let session = object.get("session").map(|value| SessionChange::read(value).ok_or(Reason::BadSession));
+    let session = session.transpose()?.map(Box::new);
+    Ok(Answer { id: Cow::Borrowed(""), status, headers, n, more, attempt, body, hold, session })
 }
 
 fn careful_headers(object: &Object) -> Result<Headers<'static>, Reason> {

@@ -12,6 +12,9 @@ pub(super) fn check(answer: &Answer<'_>, head_request: bool) -> Result<(), Reaso
     if answer.hold.as_deref().is_some_and(|hold| !hold.fits(answer)) {
         return Err(Reason::BadHold);
     }
+    if answer.session.is_some() && answer.n > 0 {
+        return Err(Reason::BadSession);
+    }
     let single = answer.n == 0 && !answer.more;
     for (name, value) in &answer.headers {
         if !is_token(name) {

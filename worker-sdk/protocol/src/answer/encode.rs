@@ -1,6 +1,6 @@
 //! Writing answers, for workers.
 
-use super::Hold;
+use super::{Hold, SessionChange};
 use crate::json::{write_json_string, write_number};
 
 /// What a worker says in the JSON part of an answer message.
@@ -20,6 +20,8 @@ pub struct AnswerHead<'a> {
     pub more: bool,
     /// The connection is to be fed from channels.
     pub hold: Option<&'a Hold>,
+    /// What becomes of the session; in the first message only.
+    pub session: Option<&'a SessionChange>,
 }
 
 /// Appends one answer message with a raw body to `out`.
@@ -48,6 +50,10 @@ pub fn encode_answer(out: &mut Vec<u8>, head: &AnswerHead<'_>, body: &[u8]) {
     if let Some(hold) = head.hold {
         out.extend_from_slice(b",\"hold\":");
         hold.write(out);
+    }
+    if let Some(change) = head.session {
+        out.extend_from_slice(b",\"session\":");
+        change.write(out);
     }
     out.push(b'}');
     if !body.is_empty() {

@@ -26,6 +26,8 @@ use check::check;
 use quick::quick;
 use usual::usual;
 
+use crate::session::SessionChange;
+
 /// Header names and values in the order of the message, lists expanded.
 pub type Headers<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
@@ -48,6 +50,8 @@ pub struct Answer<'a> {
     pub body: Bytes,
     /// The connection is to be fed from channels. Apart, since nearly no answer has one.
     pub hold: Option<Box<Hold>>,
+    /// What becomes of the session. Apart for the same reason.
+    pub session: Option<Box<SessionChange>>,
 }
 
 /// What a message on an answer list turned out to be.
@@ -112,6 +116,7 @@ pub enum Reason {
     BadAttempt,
     BadKind,
     BadHold,
+    BadSession,
     ContentLengthMismatch,
     TooLarge,
 }
@@ -136,6 +141,7 @@ impl Reason {
             Self::BadAttempt => "bad-attempt",
             Self::BadKind => "bad-kind",
             Self::BadHold => "bad-hold",
+            Self::BadSession => "bad-session",
             Self::ContentLengthMismatch => "content-length-mismatch",
             Self::TooLarge => "too-large",
         }
@@ -244,6 +250,20 @@ mod tests {
         let message = Bytes::from(out);
         let Decoded::Answer(answer) = decode_answer(&message, 1024, false) else { panic!("not an answer") };
         assert_eq!(answer.hold.as_deref(), Some(&hold));
+    }
+
+    #[test]
+    fn a_session_is_changed_or_ended_and_null_is_not_absent() {
+        let patch = serde_json::Map::from_iter([("a".to_owned(), serde_json::json!({"b": null}))]);
+        for change in [SessionChange::Patch(patch), SessionChange::End] {
+            let head = AnswerHead { id: "a", session: Some(&change), ..AnswerHead::default() };
+            let mut out = Vec::new();
+            encode_answer(&mut out, &head, b"");
+            let message = Bytes::from(out);
+            let Decoded::Answer(answer) = decode_answer(&message, 1024, false) else { panic!("not an answer") };
+            assert_eq!(answer.session.as_deref(), Some(&change));
+        }
+        assert_eq!(accepted(br#"{"id":"a"}"#).session, None);
     }
 
     #[test]

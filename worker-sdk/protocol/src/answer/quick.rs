@@ -29,6 +29,13 @@ struct Wire<'a> {
     /// Left to the careful pass: there is one a stream, and more to say about it than about all else.
     #[serde(default)]
     hold: Option<IgnoredAny>,
+    /// There at all: left to the careful pass, too.
+    #[serde(default, deserialize_with = "is_there")]
+    session: bool,
+}
+
+fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 #[derive(Default)]
@@ -134,7 +141,8 @@ pub(super) fn quick(message: &Bytes) -> Option<Answer<'_>> {
     let mut values = serde_json::Deserializer::from_slice(message).into_iter::<Wire<'_>>();
     let wire = values.next()?.ok()?;
     let stream_without_place = wire.more == Some(true) && wire.n.is_none();
-    if wire.kind.is_some() || wire.hold.is_some() || wire.id.is_empty() || stream_without_place {
+    let apart = wire.kind.is_some() || wire.hold.is_some() || wire.session;
+    if apart || wire.id.is_empty() || stream_without_place {
         return None;
     }
     let raw = raw_body(message, values.byte_offset()).ok()?;
@@ -152,5 +160,6 @@ pub(super) fn quick(message: &Bytes) -> Option<Answer<'_>> {
         attempt: wire.attempt,
         body,
         hold: None,
+        session: None,
     })
 }

@@ -40,6 +40,7 @@ pub(super) fn usual(message: &Bytes) -> Option<Answer<'_>> {
         attempt: found.attempt,
         body,
         hold: None,
+        session: None,
     })
 }
 
@@ -135,6 +136,7 @@ mod tests {
             r#"{"id":"a","kind":"x"}"#,
             r#"{"id":"a","hold":null}"#,
             r#"{"id":"a","hold":{"channels":["x"]}}"#,
+            r#"{"id":"a","session":null}"#,
             r#"{"id":"a","unknown":1}"#,
             r#"{"id":"a","headers":{"x":"1","x":"2"}}"#,
             r#"{"id":"a"} "#,

@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::usual::usual;
+use crate::session::Session;
 
 /// A job as a worker sees it. [`JobFields`] makes one.
 #[derive(Clone, Default)]
@@ -37,6 +39,8 @@ pub struct Job {
     pub(super) server: Span,
     pub(super) headers: Vec<(Span, Span)>,
     pub(super) enqueued: u64,
+    pub(super) session: Option<Span>,
+    pub(super) session_max: Option<u64>,
     pub(super) body: Bytes,
 }
 
@@ -134,11 +138,25 @@ pub struct JobFields {
     pub headers: BTreeMap<String, String>,
     /// When the front wrote the job, in milliseconds since the epoch by the clock of Redis.
     pub enqueued: u64,
+    /// The client's session as JSON; None: the front keeps none.
+    #[serde(deserialize_with = "object")]
+    pub session: Option<Box<RawValue>>,
+    /// Bytes of JSON that the session may have.
+    pub session_max: Option<u64>,
     /// What followed the first line feed.
     #[serde(skip)]
     pub body: Bytes,
     /// Version of the contract, looked at only where a message is read.
     pub v: u64,
+}
+
+/// An object as its text, or null.
+fn object<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    let value = Option::<Box<RawValue>>::deserialize(deserializer)?;
+    match &value {
+        Some(value) if !value.get().starts_with('{') => Err(serde::de::Error::custom("the session is no object")),
+        _ => Ok(value),
+    }
 }
 
 /// Why a message is not a job of this version.
@@ -224,6 +242,8 @@ impl From<JobFields> for Job {
             server: add(&fields.server),
             headers: fields.headers.iter().map(|(name, value)| (add(name), add(value))).collect(),
             enqueued: fields.enqueued,
+            session: fields.session.as_ref().map(|session| add(session.get())),
+            session_max: fields.session_max,
             body: fields.body,
         };
         job.text = text.into();
@@ -331,6 +351,21 @@ impl Job {
         self.enqueued
     }
 
+    /// The client's session as the front wrote it; None: it keeps none.
+    pub fn session_text(&self) -> Option<&str> {
+        self.session.map(|span| self.at(span))
+    }
+
+    /// The client's session, parsed; empty where there is none, and where it is no object.
+    pub fn session(&self) -> Session {
+        self.session_text().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    /// Bytes of JSON without white space that the session may have; None: no session is kept.
+    pub fn session_max(&self) -> Option<u64> {
+        self.session_max
+    }
+
     /// What followed the first line feed.
     pub fn body(&self) -> &Bytes {
         &self.body
@@ -362,6 +397,7 @@ impl fmt::Debug for Job {
             .field("server", &self.server())
             .field("headers", &self.headers().collect::<BTreeMap<_, _>>())
             .field("enqueued", &self.enqueued)
+            .field("session_max", &self.session_max)
             .field("body", &self.body)
             .finish()
     }

@@ -51,6 +51,7 @@ pub(super) fn usual(head: &str, body: &Bytes) -> Option<Job> {
     let enqueued = scan.number()?;
     scan.literal(b",\"headers\":")?;
     let headers = headers(&mut scan, &mut behind)?;
+    let (session, session_max) = session(&mut scan)?;
     scan.literal(b"}")?;
     // An empty id is for the reader behind to refuse.
     if scan.at() != head.len() || id.is_empty() {
@@ -77,6 +78,8 @@ pub(super) fn usual(head: &str, body: &Bytes) -> Option<Job> {
         server,
         headers,
         enqueued,
+        session,
+        session_max,
         body,
     })
 }
@@ -125,6 +128,18 @@ fn optional(scan: &mut Scan<'_>, behind: &mut Behind<'_>) -> Option<Option<Span>
         return Some(None);
     }
     text(scan, behind).map(Some)
+}
+
+/// The session and its limit, which come together or not at all.
+fn session(scan: &mut Scan<'_>) -> Option<(Option<Span>, Option<u64>)> {
+    if scan.literal(b",\"session\":").is_none() {
+        return Some((None, None));
+    }
+    let start = scan.at();
+    scan.value(b'{')?;
+    let session = Span::new(start, scan.at())?;
+    scan.literal(b",\"session_max\":")?;
+    Some((Some(session), Some(scan.number()?)))
 }
 
 fn headers(scan: &mut Scan<'_>, behind: &mut Behind<'_>) -> Option<Vec<(Span, Span)>> {
@@ -201,6 +216,23 @@ mod tests {
             assert_eq!((job.header("x"), job.header("host"), job.header("y")), (Some("caf\u{e9}"), Some("h"), None));
         }
         assert!(read(&written(None, &[])).is_some(), "a job without headers");
+    }
+
+    #[test]
+    fn a_session_is_usual() {
+        let head = written(None, &[("a", b"1")]);
+        let session = "{\"a\":{\"b\":\"\\u00fc}\"},\"c\":[1,null]}";
+        let with = head.replace("}}", &format!("}},\"session\":{session},\"session_max\":3000}}"));
+        let job = read(&with).expect("usual");
+        assert_eq!((job.session_text(), job.session_max()), (Some(session), Some(3000)));
+        assert_eq!(read(&head).expect("usual").session_max(), None);
+        for other in [
+            with.replace("null]", "nil]"),
+            with.replace(",\"session_max\":3000", ""),
+            with.replace("{\"a\":{\"b", " {\"a\":{\"b"),
+        ] {
+            assert!(usual(&other, &Bytes::new()).is_none(), "{other}");
+        }
     }
 
     #[test]

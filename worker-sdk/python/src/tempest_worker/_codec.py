@@ -24,7 +24,7 @@ HeaderValue = Union[str, int, Sequence[str]]
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_NUMBERS = ("deadline", "timeout_ms", "attempt", "enqueued")
+_NUMBERS = ("deadline", "timeout_ms", "attempt", "enqueued", "session_max")
 _TEXTS = ("queue", "method", "path", "scheme", "http", "peer", "server")
 _NULLABLE_TEXTS = ("reply_to", "query", "host")
 _NO_HEADERS: Dict[str, str] = {}
@@ -109,6 +109,8 @@ def _check_types(fields: Dict[str, Any]) -> None:
             raise Malformed(f"`{name}` must be a text or null")
     if type(get("headers", _NO_HEADERS)) is not dict:
         raise Malformed("`headers` must be an object")
+    if type(get("session", _NO_HEADERS)) is not dict:
+        raise Malformed("`session` must be an object")
 
 
 def encode_plain(request_id: str, attempt: int, status: int, content_type: str, body: bytes) -> bytes:
@@ -137,14 +139,16 @@ def encode_answer(
     n: int = 0,
     more: bool = False,
     hold: str = "",
+    session: str = "",
 ) -> bytes:
-    """One answer message. `status` is None after the first of a stream; `hold` is JSON. Raises ValueError or
-    TypeError for what HTTP cannot carry."""
+    """One answer message. `status` is None after the first of a stream; `hold` and `session` are JSON. Raises
+    ValueError or TypeError for what HTTP cannot carry."""
     sequence = f',"n":{n}' if n or more else ""
     follows = ',"more":true' if more else ""
     head = "" if status is None else _head(status, headers)
     held = f',"hold":{hold}' if hold else ""
-    text = f'{{"id":{quote(request_id)},"attempt":{attempt}{sequence}{follows}{head}{held}}}\n'
+    changed = f',"session":{session}' if session else ""
+    text = f'{{"id":{quote(request_id)},"attempt":{attempt}{sequence}{follows}{head}{held}{changed}}}\n'
     return text.encode("ascii") + body
 
 
