@@ -79,6 +79,10 @@ pub enum Failure {
     },
     /// Not for this client; the text says what.
     Forbidden(&'static str),
+    /// The session would become larger than it may: bytes, and the limit.
+    SessionTooLarge(usize, usize),
+    /// The session could not be read from Redis, or the change of it is lost.
+    SessionAway,
     /// A token might open it. The text says what is wrong with the one that came, for the client; None: none came.
     Unauthorized(Option<&'static str>),
     /// The body exceeds the route's limit in bytes.
@@ -130,12 +134,14 @@ impl Failure {
             | Self::BodyTimeout
             | Self::ClientGone
             | Self::TooMany(_) => Fault::Client,
-            Self::Deadline | Self::Malformed(_) | Self::QueueFull(_) | Self::TooLong(_) => Fault::Worker,
+            Self::SessionTooLarge(..) | Self::Deadline | Self::Malformed(_) | Self::QueueFull(_) | Self::TooLong(_) => {
+                Fault::Worker
+            }
             Self::InBatch(_, failure) => failure.fault(),
             Self::NotPublished { why: NotPublished::Congested, .. } => Fault::Front,
             Self::NotPublished { .. } => Fault::Broker,
             Self::NoWorker | Self::WorkerDied => Fault::Worker,
-            Self::BrokerDown | Self::BrokerRefused(_) | Self::DeadlineUnknown => Fault::Broker,
+            Self::SessionAway | Self::BrokerDown | Self::BrokerRefused(_) | Self::DeadlineUnknown => Fault::Broker,
             Self::Overload(_) | Self::Draining => Fault::Front,
         }
     }

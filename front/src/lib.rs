@@ -2,8 +2,8 @@
 //!
 //! The floors, lowest first; a module imports lower floors only (a test holds it):
 //! 0 [`ident`], [`config`], [`error`], [`backoff`] · 1 [`telemetry`], [`lifecycle`], [`listener`], [`notify`],
-//! [`supervisor`], `tls` · 2 [`broker`] ·
-//! 3 `auth`, [`queue`], `hub` · 4 `http` · 5 `connection`, `admin` · 6 `server`, the commands, `main`.
+//! [`cookies`], [`origin`], [`supervisor`], `tls` · 2 [`broker`] ·
+//! 3 `auth`, [`queue`], `hub`, [`session`] · 4 `http` · 5 `connection`, `admin` · 6 `server`, the commands, `main`.
 
 pub mod admin;
 pub mod auth;
@@ -12,6 +12,7 @@ pub mod broker;
 pub mod commands;
 pub mod config;
 pub mod connection;
+pub mod cookies;
 pub mod error;
 pub mod http;
 pub mod hub;
@@ -19,11 +20,13 @@ pub mod ident;
 pub mod lifecycle;
 pub mod listener;
 pub mod notify;
+pub mod origin;
 pub mod queue;
 pub mod reactor;
 pub mod registry;
 pub mod run;
 pub mod server;
+pub mod session;
 pub mod supervise;
 pub mod supervisor;
 pub mod telemetry;

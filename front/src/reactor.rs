@@ -25,6 +25,7 @@ use crate::ident::{FrontId, ReactorId};
 use crate::lifecycle::{Life, Phase};
 use crate::queue::{Dispatch, Holds, Keeper};
 use crate::registry::Registry;
+use crate::session::{self, Sessions};
 use crate::telemetry::{AccessLog, Metrics, Problems};
 
 /// Time for the last command of an orderly end.
@@ -42,6 +43,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// Who may read and publish.
     pub auth: Arc<Auth>,
+    /// What seals the cookies of sessions, where there are any.
+    pub session_keys: Option<Arc<session::Keys>>,
     /// The access log.
     pub access: AccessLog,
     /// What went wrong lately.
@@ -175,11 +178,15 @@ impl Reactor {
             Counts::new(Rc::clone(&broker), Rc::clone(&hub), keys.clone(), &channels.prefix, channels.count_time);
         let told = Rc::clone(&counts);
         dispatch.set_others(move |message| told.told(message));
+        let sessions = config.session.clone().zip(shared.session_keys.clone()).map(|(settings, sealing)| {
+            Sessions::new(settings, sealing, (Rc::clone(&broker), keys.clone()), Arc::clone(&metrics))
+        });
         let publishing = Publishing::new(Rc::clone(&broker), keys, Rc::clone(&counts));
         let body_memory = Arc::clone(&shared.body_memory);
         let (auth, access) = (Arc::clone(&shared.auth), shared.access.clone());
         let life = life.clone();
-        let context = Context { config, router, dispatch, hub, publishing, auth, metrics, body_memory, access, life };
+        let context =
+            Context { config, router, dispatch, hub, publishing, auth, sessions, metrics, body_memory, access, life };
         let (connections, serving) = (Rc::default(), Rc::default());
         Self { context: Rc::new(context), broker, counts, connections, serving }
     }

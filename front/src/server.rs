@@ -24,6 +24,7 @@ use crate::lifecycle::{Life, Lifecycle, Phase, PhaseSetter};
 use crate::listener::{BACKLOG, ListenError, Shortage};
 use crate::reactor::{self, Handle, Shared};
 use crate::registry::wall_ms;
+use crate::session;
 use crate::telemetry::{AccessLog, Metrics, Problems, Refusal};
 
 /// Time between two looks whether the way to Redis is open; there is no event for it across threads.
@@ -40,6 +41,9 @@ pub enum StartError {
     /// A key of tokens cannot be used.
     #[error("{0}")]
     Auth(#[from] AuthError),
+    /// There is nothing to seal sessions' cookies with.
+    #[error("{0}")]
+    Session(#[from] session::KeyError),
     /// A thread or runtime could not be made.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -77,6 +81,7 @@ pub fn start(
     let metrics = Arc::new(Metrics::new());
     let auth = Arc::new(Auth::open(&config, &metrics)?);
     let keys = auth.keep();
+    let session_keys = config.session.as_ref().map(session::Keys::open).transpose()?.map(Arc::new);
     let shared = Arc::new(Shared {
         redis,
         front: FrontId::random(),
@@ -85,6 +90,7 @@ pub fn start(
         listening,
         metrics,
         auth,
+        session_keys,
         access,
         problems: Arc::new(Problems::default()),
         totals: Arc::default(),

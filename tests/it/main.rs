@@ -15,6 +15,7 @@ mod request_reply;
 mod restarts;
 mod scripts;
 mod sdk_workers;
+mod sessions;
 mod sse;
 mod supervised;
 mod tidy;

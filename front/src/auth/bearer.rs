@@ -1,4 +1,4 @@
-//! Where a request carries its token, and whose page made the browser send it.
+//! Where a request carries its token.
 //!
 //! Only looking: nothing here trusts what it finds.
 
@@ -55,28 +55,6 @@ fn in_query(query: &str) -> Option<Cow<'_, str>> {
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let mut tokens = pairs.filter(|(name, token)| *name == PARAMETER && !token.is_empty());
     tokens.next().map(|(_, token)| percent_decode_str(token).decode_utf8_lossy())
-}
-
-/// True where the page that asked is one of ours: its origin is the host that was asked, or one of `listed`. `*` lists
-/// nobody here, and a request without `Origin` is not known to come from anywhere.
-pub(super) fn is_from_us(headers: &HeaderMap, host: Option<&str>, listed: &[String]) -> bool {
-    let mut origins = headers.get_all(header::ORIGIN).iter();
-    let (Some(Ok(origin)), None) = (origins.next().map(|origin| origin.to_str()), origins.next()) else {
-        return false;
-    };
-    listed.iter().any(|allowed| allowed != "*" && allowed == origin) || host.is_some_and(|host| is_own(origin, host))
-}
-
-/// A proxy may have taken the TLS off, so the scheme says nothing but which port is not written.
-fn is_own(origin: &str, host: &str) -> bool {
-    let Some((scheme, place)) = origin.split_once("://") else { return false };
-    let usual = match scheme {
-        "https" => ":443",
-        "http" => ":80",
-        _ => return false,
-    };
-    let bare = |place: &str| place.strip_suffix(usual).unwrap_or(place).to_ascii_lowercase();
-    !place.is_empty() && bare(place) == bare(host)
 }
 
 #[cfg(test)]
@@ -136,38 +114,5 @@ mod tests {
         let mut strange = headers(&[]);
         strange.append(header::COOKIE, HeaderValue::from_bytes(b"a=\xff\xfe; tempest_token=x").expect("a value"));
         assert_eq!(in_cookie(&strange, "tempest_token").as_deref(), Some("x"));
-    }
-
-    #[test]
-    fn a_page_is_ours_by_its_host_or_by_the_list() {
-        let listed = ["*".to_owned(), "https://app.example".to_owned()];
-        let ours = |origin, host| is_from_us(&headers(&[(header::ORIGIN, origin)]), Some(host), &listed);
-        for (origin, host) in [
-            ("https://a.test", "a.test"),
-            ("https://a.test", "A.test:443"),
-            ("http://a.test", "a.test:80"),
-            ("http://a.test:8080", "a.test:8080"),
-            ("http://[::1]:8080", "[::1]:8080"),
-            ("https://app.example", "a.test"),
-        ] {
-            assert!(ours(origin, host), "{origin} at {host}");
-        }
-        for (origin, host) in [
-            ("https://evil.test", "a.test"),
-            ("https://a.test.evil.test", "a.test"),
-            ("https://a.test:8443", "a.test"),
-            ("http://a.test", "a.test:443"),
-            ("null", "a.test"),
-            ("*", "a.test"),
-            ("ftp://a.test", "a.test"),
-            ("https://", ""),
-            ("", ""),
-        ] {
-            assert!(!ours(origin, host), "{origin} at {host}");
-        }
-        assert!(!is_from_us(&headers(&[]), Some("a.test"), &listed), "no origin");
-        assert!(!is_from_us(&headers(&[(header::ORIGIN, "https://a.test")]), None, &[]), "no host");
-        let two = headers(&[(header::ORIGIN, "https://a.test"), (header::ORIGIN, "https://a.test")]);
-        assert!(!is_from_us(&two, Some("a.test"), &listed), "two origins");
     }
 }

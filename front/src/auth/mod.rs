@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::error::Failure;
+use crate::origin::is_from_us;
 use crate::telemetry::{Metrics, TokenFault as Fault};
 
 use bearer::Carrier;
@@ -30,6 +31,7 @@ use keys::KeySet;
 use refresh::Source;
 pub use rights::Rights;
 use token::Token;
+pub use token::Voucher;
 
 /// A key that cannot be used; the text never holds any of it.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +70,8 @@ impl Auth {
         tasks
     }
 
-    /// What a request may do. `host` is the one it asked for. Without configured keys nothing is taken for a token.
+    /// What a request may do. `host` is the one it asked for. Without configured keys nothing is taken for a token; where
+    /// there is none, what `session` gives vouches for the request.
     ///
     /// # Errors
     /// 401: it carries a token, and that one is not good.
@@ -77,18 +80,24 @@ impl Auth {
         headers: &HeaderMap,
         query: Option<&str>,
         host: Option<&str>,
+        session: Option<Voucher>,
     ) -> Result<Rights, Failure> {
         let channels = &self.config.channels;
         let found = match self.keys.is_empty() {
             true => None,
             false => bearer::find(headers, query, &channels.tokens.cookie),
         };
-        let Some((carrier, text)) = found else { return Ok(Rights::new(&self.config, None, false)) };
+        let Some((carrier, text)) = found else {
+            let token = session.and_then(|session| session.token(&channels.tokens));
+            // A session is always in a cookie.
+            let unproven = token.is_some() && !is_from_us(headers, host, &channels.cors);
+            return Ok(Rights::new(&self.config, token, unproven));
+        };
         let token = self.verify(&text).await.map_err(|fault| {
             self.metrics.tokens_refused.inc(fault);
             Failure::Unauthorized(Some(token::reason(fault)))
         })?;
-        let unproven = carrier == Carrier::Cookie && !bearer::is_from_us(headers, host, &channels.cors);
+        let unproven = carrier == Carrier::Cookie && !is_from_us(headers, host, &channels.cors);
         Ok(Rights::new(&self.config, Some(token), unproven))
     }
 

@@ -33,7 +33,7 @@ impl Rights {
         if self.is_public(name) || self.token.as_ref().is_some_and(granted) {
             return Ok(());
         }
-        Err(self.refusal("this channel is not public", "this token does not open this channel"))
+        Err(self.refusal("this channel is not public", "neither token nor session opens this channel"))
     }
 
     /// May it publish to the channel with this name? Where `channels.publish` allows it to everybody, or by its token, and
@@ -55,7 +55,7 @@ impl Rights {
         if self.token.as_ref().is_some_and(granted) {
             return Ok(());
         }
-        Err(self.refusal("this channel may not be published on", "this token does not allow to publish here"))
+        Err(self.refusal("this channel may not be published on", "neither token nor session allows to publish here"))
     }
 
     /// May it read all channels that this pattern matches? Only a pattern that is named as it is written.
@@ -68,7 +68,7 @@ impl Rights {
         if self.is_public_pattern(pattern) || self.token.as_ref().is_some_and(granted) {
             return Ok(());
         }
-        Err(self.refusal("this pattern is not public", "this token does not open this pattern"))
+        Err(self.refusal("this pattern is not public", "neither token nor session opens this pattern"))
     }
 
     /// Whose token it is, if the token says so.

@@ -31,6 +31,25 @@ pub(super) struct Grants {
     pub(super) patterns: Vec<String>,
 }
 
+/// What vouches for a request instead of a token: a session, which the front itself has sealed.
+#[derive(Clone, Debug)]
+pub struct Voucher {
+    /// Whose it is.
+    pub user: Option<String>,
+    /// What it opens, in the form of the claim `tempest`.
+    pub grants: Option<serde_json::Value>,
+    /// When it ends.
+    pub expires: Instant,
+}
+
+impl Voucher {
+    /// As a token of the same content; None: what it opens is malformed, or too much.
+    pub(super) fn token(self, limits: &Tokens) -> Option<Token> {
+        let lists: Lists = self.grants.map(serde_json::from_value).transpose().ok()?.unwrap_or_default();
+        Some(Token { user: self.user, grants: lists.compiled(limits)?, expires: self.expires })
+    }
+}
+
 /// The claims that are read here; times may have fractions (RFC 7519, section 2).
 #[derive(Deserialize)]
 struct Claims {
@@ -46,6 +65,20 @@ struct Lists {
     subscribe: Vec<String>,
     publish: Vec<String>,
     patterns: Vec<String>,
+}
+
+impl Lists {
+    /// None: more patterns than one may have.
+    fn compiled(self, limits: &Tokens) -> Option<Grants> {
+        let Self { subscribe, publish, patterns } = self;
+        let compiled = |list: Vec<String>| list.into_iter().map(Pattern::new).collect();
+        let count = subscribe.len() + publish.len() + patterns.len();
+        (count <= limits.patterns).then(|| Grants {
+            subscribe: compiled(subscribe),
+            publish: compiled(publish),
+            patterns,
+        })
+    }
 }
 
 /// What a client is told, and no more: nothing of keys or of what was expected.
@@ -94,12 +127,7 @@ pub(super) fn verify(
     if nbf.is_some_and(|nbf| nbf > now + leeway) {
         return Err(Fault::Early);
     }
-    let Lists { subscribe, publish, patterns } = tempest.unwrap_or_default();
-    if subscribe.len() + publish.len() + patterns.len() > limits.patterns {
-        return Err(Fault::Large);
-    }
-    let compiled = |list: Vec<String>| list.into_iter().map(Pattern::new).collect();
-    let grants = Grants { subscribe: compiled(subscribe), publish: compiled(publish), patterns };
+    let grants = tempest.unwrap_or_default().compiled(limits).ok_or(Fault::Large)?;
     let expires = Instant::now() + Duration::from_secs_f64(left.min(FAR));
     Ok(Token { user: sub, grants, expires })
 }

@@ -156,7 +156,7 @@ fn read_history(mut section: Section<'_>) -> History {
 }
 
 /// An origin as browsers send it, or `*`.
-fn origin(value: &Value<'_>) -> Read<String> {
+pub(super) fn origin(value: &Value<'_>) -> Read<String> {
     let text = string(value)?;
     let place = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let fit = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '?' | '#' | '@' | ',') && !c.is_ascii_uppercase();

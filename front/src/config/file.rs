@@ -12,7 +12,7 @@ use super::value::{
     Read, Value, count, list, listen, listen_or_off, one_of, path, port, prefix, redis_url, string, time,
 };
 use super::workers::{self, Given};
-use super::{AccessLog, Config, Front, Listen, Log, LogFormat, Redis, TICK, channels, limits, routes};
+use super::{AccessLog, Config, Front, Listen, Log, LogFormat, Redis, TICK, channels, limits, routes, session};
 
 /// Reads all of it; `given` is a command line's own command, `base` is what relative paths are relative to.
 pub(super) fn read(mut root: Section<'_>, given: &Given, base: &Path) -> Config {
@@ -21,6 +21,8 @@ pub(super) fn read(mut root: Section<'_>, given: &Given, base: &Path) -> Config 
     let front = read_front(root.section("front"));
     let limits = limits::read(root.section("limits"));
     let channels = channels::read(root.section("channels"), base);
+    let session = root.has("session").then(|| session::read(root.section("session"), base));
+    root.ignore(&["session"]);
     let routes = match root.sections("route") {
         Some(all) => all.into_iter().filter_map(|one| routes::read(one, base, limits.body_memory)).collect(),
         None => routes::defaults(!channels.publish.is_empty() || !channels.tokens.keys.is_empty()),
@@ -28,7 +30,7 @@ pub(super) fn read(mut root: Section<'_>, given: &Given, base: &Path) -> Config 
     let workers = workers::read(&mut root, given, base);
     let log = read_log(root.section("log"));
     root.finish();
-    Config { redis, front, limits, channels, routes, workers, log, base: base.to_owned() }
+    Config { redis, front, limits, channels, session, routes, workers, log, base: base.to_owned() }
 }
 
 fn read_redis(mut section: Section<'_>, prefix: &str, base: &Path) -> Redis {

@@ -179,7 +179,8 @@ fn assume(mode: Mode, config: &mut Config, has_file: bool) -> Vec<String> {
         return notices;
     }
     let serves_channels = config.routes.iter().any(|route| matches!(route.kind, RouteKind::Subscribe));
-    let some_open = !config.channels.public.is_empty() || !config.channels.tokens.keys.is_empty();
+    let by_right = !config.channels.tokens.keys.is_empty() || config.session.is_some();
+    let some_open = !config.channels.public.is_empty() || by_right;
     if some_open || !serves_channels {
         return notices;
     }

@@ -21,6 +21,7 @@ mod redis_url;
 mod route;
 mod routes;
 mod section;
+mod session;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -37,6 +38,7 @@ pub use path::{PathPattern, Segment};
 pub use problem::{Problem, Problems};
 pub use redis_url::{RedisAddress, RedisUrl, RedisUrlError, Secret};
 pub use route::{ClientGone, Priority, PublishRoute, QueueRoute, Retry, Route, RouteKind, WhenNoWorker};
+pub use session::{SameSite, SecureCookie, SessionStore, Sessions};
 pub(crate) use tokens::LEAST_SECRET;
 pub use tokens::{KeySource, TokenAlg, TokenKey, Tokens};
 pub use units::duration;
@@ -60,6 +62,8 @@ pub struct Config {
     pub limits: Limits,
     /// Browser channels.
     pub channels: Channels,
+    /// Sessions; None: there are none.
+    pub session: Option<Sessions>,
     /// Routes; the first that matches wins.
     pub routes: Vec<Route>,
     /// Workers that `tempest up` and `tempest supervise` run.

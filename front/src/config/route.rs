@@ -71,6 +71,8 @@ pub struct QueueRoute {
     pub queue_depth: Option<u64>,
     /// Longest wait in the queue, as estimated, with which requests are taken; None: half of `timeout`.
     pub max_wait: Option<Duration>,
+    /// Its jobs carry the client's session, where there are sessions.
+    pub session: bool,
 }
 
 impl QueueRoute {
@@ -86,6 +88,7 @@ impl QueueRoute {
             when_no_worker: WhenNoWorker::Wait,
             queue_depth: None,
             max_wait: None,
+            session: true,
         }
     }
 }

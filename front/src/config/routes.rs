@@ -9,14 +9,23 @@ use http::Method;
 use tempest_protocol::QueueName;
 
 use super::section::Section;
-use super::value::{Read, Value, Wrong, bytes, count, list, one_of, path, queue, string, time};
+use super::value::{Read, Value, Wrong, boolean, bytes, count, list, one_of, path, queue, string, time};
 use super::{
     ClientGone, PathPattern, Priority, PublishRoute, QueueRoute, Retry, Route, RouteKind, Segment, WhenNoWorker,
 };
 
 /// The settings that not every kind of route has.
-const OF_SOME: [&str; 8] =
-    ["timeout", "body_limit", "priority", "retry", "client_gone", "when_no_worker", "queue_depth", "max_wait"];
+const OF_SOME: [&str; 9] = [
+    "timeout",
+    "body_limit",
+    "priority",
+    "retry",
+    "client_gone",
+    "when_no_worker",
+    "queue_depth",
+    "max_wait",
+    "session",
+];
 
 const PRIORITIES: &[(&str, Priority)] =
     &[("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)];
@@ -107,6 +116,7 @@ fn read_queue(section: &mut Section<'_>, body_memory: usize) -> Option<RouteKind
         when_no_worker: section.get("when_no_worker", one_of(WHEN_NO_WORKER), usual.when_no_worker),
         queue_depth: section.optional("queue_depth", count(1..=usize::MAX)).map(|depth| depth as u64),
         max_wait: section.optional("max_wait", time(tick)),
+        session: section.get("session", boolean, usual.session),
         queue: usual.queue,
     };
     check_body_limit(section, route.body_limit, body_memory);

@@ -157,7 +157,7 @@ fn check_pair(section: &Section<'_>, alg: TokenAlg, source: &KeySource) {
 }
 
 /// What was found is not repeated.
-fn secret(value: &Value<'_>) -> Read<Secret> {
+pub(super) fn secret(value: &Value<'_>) -> Read<Secret> {
     match value.kind {
         Kind::Text(text) if text.len() >= LEAST_SECRET => Ok(Secret::new(text)),
         _ => Err(Wrong { at: value.at, message: format!("expected a secret of at least {LEAST_SECRET} bytes") }),
@@ -188,7 +188,7 @@ fn jwks_url(insecure: bool) -> impl Fn(&Value<'_>) -> Read<Url> {
 }
 
 /// A cookie's name as RFC 6265 has it.
-fn cookie(value: &Value<'_>) -> Read<String> {
+pub(super) fn cookie(value: &Value<'_>) -> Read<String> {
     let fit = |c: char| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?={}".contains(c);
     match string(value) {
         Ok(text) if !text.is_empty() && text.chars().all(fit) => Ok(text),

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// Reads `500ms`, `30s`, `2m`, `1h` or whole seconds; `None` where it is none of them.
+/// Reads `500ms`, `30s`, `2m`, `1h`, `14d` or whole seconds; `None` where it is none of them.
 pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let millis = match unit {
@@ -12,6 +12,7 @@ pub fn duration(text: &str) -> Option<Duration> {
         "s" | "" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
     number.checked_mul(millis).map(Duration::from_millis)
@@ -62,10 +63,12 @@ mod tests {
 
     #[test]
     fn durations() {
-        for (text, millis) in [("30s", 30_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000), (" 7 ", 7000)] {
+        for (text, millis) in
+            [("30s", 30_000), ("500ms", 500), ("2m", 120_000), ("1h", 3_600_000), ("1d", 86_400_000), (" 7 ", 7000)]
+        {
             assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "s", "-1s", "1.5s", "1d", "1 m s", "99999999999999999999s", "18446744073709551615s"] {
+        for text in ["", "s", "-1s", "1.5s", "1w", "1 m s", "99999999999999999999s", "18446744073709551615s"] {
             assert_eq!(duration(text), None, "{text}");
         }
     }

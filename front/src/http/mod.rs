@@ -11,6 +11,7 @@ mod publish;
 mod request_reply;
 mod respond;
 mod router;
+mod session;
 mod sse;
 mod subscribe;
 
@@ -33,6 +34,7 @@ use crate::hub::{Hub, Opened, Opening, Place};
 use crate::ident::RequestId;
 use crate::lifecycle::Life;
 use crate::queue::Dispatch;
+use crate::session::Sessions;
 use crate::telemetry::{AccessLog, Metrics};
 
 pub use body::Body;
@@ -54,6 +56,8 @@ pub struct Context {
     pub publishing: Publishing,
     /// Who may read and publish.
     pub auth: Arc<Auth>,
+    /// Clients' sessions, where there are any.
+    pub sessions: Option<Sessions>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Bytes of request bodies held by the whole process.
@@ -253,6 +257,11 @@ fn route<'c>(context: &'c Context, request: &Request<Incoming>) -> Result<Target
     let host = host_of(request)?;
     check_shape(request)?;
     context.router.find(request.method(), host, request.uri().path())
+}
+
+/// True where the request came by TLS, to us or to whom we trust.
+pub(super) fn is_tls(_peer: &Peer) -> bool {
+    false
 }
 
 /// Shapes that hyper lets pass and that another server on the way might read differently.

@@ -8,10 +8,11 @@ use hyper::body::Incoming;
 
 use super::body::{self, Body};
 use super::hold::{self, Asked};
-use super::{Context, Entry, Peer, host_of};
+use super::{Context, Entry, Peer, host_of, session};
 use crate::error::Failure;
 use crate::ident::RequestId;
 use crate::queue::{self, Head, Lane, Ticket};
+use crate::session::Sessions;
 
 pub(super) async fn answer(
     context: &Rc<Context>,
@@ -20,7 +21,16 @@ pub(super) async fn answer(
     lane: &Rc<Lane>,
     (id, entry): (RequestId, Option<&Entry>),
 ) -> Result<Response<Body>, Failure> {
+    let session = match &context.sessions {
+        // Boxed, since most fronts have none and would carry its state along.
+        Some(sessions) if lane.route.session => {
+            let about = (request.method(), request.headers(), host_of(&request)?);
+            Some(Box::new(Box::pin(session::open(context, sessions, about)).await?))
+        }
+        _ => None,
+    };
     let (body, share) = body::collect(context, &mut request, lane.route.body_limit).await?;
+    let settings = context.sessions.as_ref().map(Sessions::settings);
     let ticket = context.dispatch.submit(
         &queue::Request {
             lane,
@@ -32,6 +42,8 @@ pub(super) async fn answer(
             server: &peer.server,
             headers: request.headers(),
             body: &body,
+            session: session.as_ref().zip(settings).map(|(session, of)| (session.text(), of.max_bytes)),
+            own_cookie: settings.map(|of| of.cookie.as_str()),
         },
         &id,
     )?;
@@ -40,6 +52,17 @@ pub(super) async fn answer(
     let asked = Asked::of(&request);
     drop(request);
     let mut head = ticket.head().await?;
+    if session.is_some() || context.sessions.is_some() || head.session.is_some() {
+        let (change, about) = (head.session.take(), (&**lane, id.as_str()));
+        let close = session::close(
+            context,
+            about,
+            session.map(|session| *session),
+            change.as_deref(),
+            (&mut head.headers, peer),
+        );
+        Box::pin(close).await?;
+    }
     if let Some(hold) = head.hold.take() {
         // The answer is complete; the channels have the client now.
         drop(ticket);

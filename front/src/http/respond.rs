@@ -82,6 +82,13 @@ fn describe(failure: &Failure) -> (StatusCode, String) {
         Failure::Expectation => text(StatusCode::EXPECTATION_FAILED, "the only expectation met here is 100-continue"),
         Failure::NotAcceptable(why) => text(StatusCode::NOT_ACCEPTABLE, why),
         Failure::Forbidden(why) => text(StatusCode::FORBIDDEN, why),
+        Failure::SessionTooLarge(..) => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "the session would have become too large, and was left as it was")
+        }
+        Failure::SessionAway => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the sessions cannot be reached; what was to be changed in this one is lost",
+        ),
         Failure::Unauthorized(reason) => text(StatusCode::UNAUTHORIZED, reason.unwrap_or("this needs a token")),
         Failure::BodyTooLarge(limit) => {
             (StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have at most {limit} bytes here"))

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::cors::{Allowed, preflight};
 use super::subscribe::Ask;
-use super::{Body, Context, Detach, Entry, Peer, host_of, respond, subscribe};
+use super::{Body, Context, Detach, Entry, Peer, host_of, respond, session, subscribe};
 use crate::config::Channels;
 use crate::error::Failure;
 use crate::hub::{Opening, Refused, Wanted};
@@ -62,7 +62,8 @@ async fn open(
         return Ok(preflight(cors.as_ref(), METHODS));
     }
     let (query, host) = (request.uri().query(), host_of(&request)?);
-    let rights = context.auth.rights(request.headers(), query, host).await?;
+    let session = session::voucher(context, request.headers()).await?;
+    let rights = context.auth.rights(request.headers(), query, host, session).await?;
     for Wanted { name, pattern, .. } in &ask.wanted {
         if *pattern { rights.may_read_pattern(name)? } else { rights.may_subscribe(name)? }
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use tempest_protocol::Hold;
+use tempest_protocol::{Hold, SessionChange};
 
 use crate::error::Failure;
 
@@ -32,6 +32,8 @@ pub struct Head {
     pub headers: HeaderMap,
     /// The channels that the connection goes to.
     pub hold: Option<Box<Hold>>,
+    /// What becomes of the client's session.
+    pub session: Option<Box<SessionChange>>,
 }
 
 /// What a request's task finds in its inbox.

@@ -8,6 +8,7 @@ mod holds;
 mod inbox;
 mod keeper;
 mod lane;
+mod notes;
 mod pending;
 mod rate;
 mod retry;
@@ -29,7 +30,7 @@ use crate::broker::{Broker, NotTaken, Pushed, Withdraw};
 use crate::config::{ClientGone, Limits, Priority};
 use crate::error::Failure;
 use crate::ident::ReactorId;
-use crate::telemetry::{AnswerOutcome, Metrics, Problem, Problems, Refusal};
+use crate::telemetry::{AnswerOutcome, Metrics, Problems, Refusal};
 
 pub use holds::Holds;
 pub use inbox::{Head, Inbox, Part};
@@ -480,14 +481,6 @@ impl Dispatch {
             Verdict::Again => self.push_again(serial, true),
             Verdict::Fail | Verdict::Cut => self.fail(serial, Failure::WorkerDied),
         }
-    }
-
-    fn note(&self, what: &'static str, serial: u64, detail: &str) {
-        let queue = self.pending.borrow().get(&serial).map(|p| p.lane.queue.name.to_string()).unwrap_or_default();
-        let request = self.reactor.request(serial);
-        tracing::warn!(what, %queue, %request, "{detail}");
-        let (request, detail) = (request.to_string(), detail.to_owned());
-        self.problems.note(Problem { at: self.broker.now_ms(), what, queue, request, detail });
     }
 }
 

@@ -179,7 +179,8 @@ fn head_of(message: &Bytes, answer: &Answer<'_>) -> Result<Option<Head>, Reason>
     let status = StatusCode::from_u16(answer.status).map_err(|_| Reason::BadStatus)?;
     // Where the connection is held its head may stay for long, and must not keep the whole read buffer alive.
     let standing_in = answer.hold.is_none().then_some(message);
-    Ok(Some(Head { status, headers: to_header_map(standing_in, &answer.headers)?, hold: answer.hold.clone() }))
+    let headers = to_header_map(standing_in, &answer.headers)?;
+    Ok(Some(Head { status, headers, hold: answer.hold.clone(), session: answer.session.clone() }))
 }
 
 /// A small slice would keep the whole read buffer alive for as long as a slow client takes.

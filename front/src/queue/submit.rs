@@ -17,6 +17,7 @@ use super::pending::{Pending, connection_names, is_hop_by_hop};
 use super::retry::is_repeatable;
 use crate::broker::Command;
 use crate::config::WhenNoWorker;
+use crate::cookies::without;
 use crate::error::Failure;
 use crate::ident::RequestId;
 use crate::telemetry::Refusal;
@@ -47,6 +48,10 @@ pub struct Request<'a> {
     pub headers: &'a HeaderMap,
     /// Its whole body.
     pub body: &'a [u8],
+    /// The client's session as JSON, and how many bytes it may have, where there is one.
+    pub session: Option<(&'a str, usize)>,
+    /// A cookie that is no worker's to see.
+    pub own_cookie: Option<&'a str>,
 }
 
 /// One waiting request. Dropping it before the answer is complete means that the client left.
@@ -121,7 +126,11 @@ impl Dispatch {
         let now = self.broker.now_ms();
         let timeout_ms = request.lane.route.timeout.as_millis() as u64;
         let path = request.uri.path();
-        let room = HEAD_ROOM + path.len() + request.headers.len() * 48 + request.body.len();
+        let room = HEAD_ROOM
+            + path.len()
+            + request.headers.len() * 48
+            + request.body.len()
+            + request.session.map_or(0, |(session, _)| session.len());
         let mut scratch = self.scratch.take();
         // Held by one request at a time and no larger than most jobs: what it gathers is copied out in its exact size.
         let small = room <= SCRATCH_BYTES;
@@ -157,9 +166,17 @@ impl Dispatch {
             let values = std::iter::once(value).chain(more.map(|(_, value)| value)).map(HeaderValue::as_bytes);
             if skipped {
                 values.for_each(drop);
+            } else if let (Some(own), true) = (request.own_cookie, *name == header::COOKIE) {
+                let kept: Vec<Vec<u8>> = values.filter_map(|value| without(value, own)).collect();
+                if !kept.is_empty() {
+                    writer.header(name.as_str(), kept.iter().map(Vec::as_slice));
+                }
             } else {
                 writer.header(name.as_str(), values);
             }
+        }
+        if let Some((session, most)) = request.session {
+            writer.session(session, most as u64);
         }
         writer.finish(request.body);
         let job = if small { Bytes::copy_from_slice(&scratch) } else { fresh.into() };

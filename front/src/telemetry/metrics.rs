@@ -140,6 +140,8 @@ label! {
         StreamsPerAddress => "streams_per_address",
         /// Too many streams of one user were open.
         StreamsPerUser => "streams_per_user",
+        /// A page of another site sent it, and it carried a session.
+        Origin => "origin",
     }
 }
 
@@ -160,6 +162,42 @@ label! {
         Early => "early",
         /// Its time is over.
         Expired => "expired",
+    }
+}
+
+label! {
+    /// Why a session's cookie counted for nothing.
+    SessionFault: "reason" {
+        /// No key that is known here has sealed it, or it was changed.
+        Unreadable => "unreadable",
+        /// Its time is over.
+        Expired => "expired",
+        /// Redis has no such session any more.
+        Unknown => "unknown",
+        /// Its session has ended, or has another name by now.
+        Superseded => "superseded",
+    }
+}
+
+label! {
+    /// What became of a session when a worker had answered.
+    SessionOutcome: "outcome" {
+        /// It began.
+        Begun => "begun",
+        /// It was changed.
+        Changed => "changed",
+        /// It got a new name, since it has another user.
+        Renamed => "renamed",
+        /// It was only prolonged.
+        Prolonged => "prolonged",
+        /// It ended.
+        Ended => "ended",
+        /// It would have become too large, and was left as it was.
+        TooLarge => "too_large",
+        /// It had ended meanwhile: the change was dropped.
+        Gone => "gone",
+        /// Redis did not say that the change was taken.
+        Failed => "failed",
     }
 }
 
@@ -272,6 +310,10 @@ metrics! {
     log_reads: Counter => "tempest_log_reads_total",
     /// Messages published over HTTP, by what became of them.
     sent: ReasonCounter<Sent> => "tempest_publications_sent_total",
+    /// Cookies of sessions that counted for nothing, by what was wrong with them.
+    session_faults: ReasonCounter<SessionFault> => "tempest_session_cookies_refused_total",
+    /// Sessions that were changed, or were to be, by what became of it.
+    session_outcomes: ReasonCounter<SessionOutcome> => "tempest_sessions_total",
     /// Tokens refused, by what was wrong with them.
     tokens_refused: ReasonCounter<TokenFault> => "tempest_tokens_refused_total",
     /// Key sets (JWKS) that could not be read or fetched.

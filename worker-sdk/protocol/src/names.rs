@@ -138,6 +138,11 @@ impl Keys {
         format!("{{{}}}:once:{key}", self.log(channel))
     }
 
+    /// `tempest:@session:{<root>}:<name>`: a session, a hash. The root stays when it gets a new name, and with it the slot.
+    pub fn session(&self, root: &str, name: &str) -> String {
+        format!("{}:@session:{{{root}}}:{name}", self.prefix)
+    }
+
     /// True where a channel's name is ours, or Redis's own: no browser may read it.
     pub fn is_reserved(&self, channel: &str) -> bool {
         let tagged = channel.strip_prefix('{').unwrap_or(channel);

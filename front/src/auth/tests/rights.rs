@@ -25,7 +25,7 @@ fn with(name: header::HeaderName, value: &str) -> HeaderMap {
 }
 
 async fn bearing(auth: &Auth, token: &str) -> Result<Rights, Failure> {
-    auth.rights(&with(header::AUTHORIZATION, &format!("Bearer {token}")), None, Some("a.test")).await
+    auth.rights(&with(header::AUTHORIZATION, &format!("Bearer {token}")), None, Some("a.test"), None).await
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn a_token_adds_to_what_is_public() {
     }
     for closed in ["chat", "orders", "secret"] {
         let refused = rights.may_subscribe(closed);
-        assert_eq!(refused, Err(Failure::Forbidden("this token does not open this channel")), "{closed}");
+        assert_eq!(refused, Err(Failure::Forbidden("neither token nor session opens this channel")), "{closed}");
     }
     assert_eq!(rights.may_publish("chat"), Ok(()));
     for closed in ["news", "orders.1"] {
@@ -52,7 +52,7 @@ async fn a_token_adds_to_what_is_public() {
 #[tokio::test]
 async fn without_a_token_it_is_said_that_one_might_help_where_it_might() {
     let auth = config("");
-    let rights = auth.rights(&HeaderMap::new(), None, None).await.expect("no token is no fault");
+    let rights = auth.rights(&HeaderMap::new(), None, None, None).await.expect("no token is no fault");
     assert_eq!((rights.user(), rights.expires()), (None, None));
     assert_eq!(rights.may_subscribe("news"), Ok(()));
     assert_eq!(rights.may_subscribe("orders.1"), Err(Failure::Unauthorized(None)));
@@ -105,11 +105,11 @@ async fn a_cookie_publishes_only_from_our_own_pages() {
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, HeaderValue::from_str(origin).expect("a value"));
         }
-        let rights = auth.rights(&headers, None, Some("a.test")).await.expect("a good token");
+        let rights = auth.rights(&headers, None, Some("a.test"), None).await.expect("a good token");
         assert_eq!(rights.may_publish("chat").is_ok(), may, "{origin:?}");
         assert_eq!(rights.may_subscribe("orders.1"), Ok(()), "reading is the browser's to forbid");
     }
-    let by_query = auth.rights(&HeaderMap::new(), Some(&format!("token={}", good())), None).await.expect("good");
+    let by_query = auth.rights(&HeaderMap::new(), Some(&format!("token={}", good())), None, None).await.expect("good");
     assert_eq!(by_query.may_publish("chat"), Ok(()), "who knows the token is no stranger's page");
 }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::cors::{Allowed, preflight};
 use super::subscribe::channel_name;
-use super::{Body, Context, body, host_of, respond};
+use super::{Body, Context, body, host_of, respond, session};
 use crate::auth::Rights;
 use crate::broker::{Publication, Published};
 use crate::config::PublishRoute;
@@ -68,7 +68,8 @@ async fn publish(
     if is_foreign(context, request.headers(), host_of(&request)?) {
         return Err(Failure::Forbidden("pages of this origin may not publish here: see channels.cors"));
     }
-    let rights = context.auth.rights(request.headers(), request.uri().query(), host_of(&request)?).await?;
+    let session = session::voucher(context, request.headers()).await?;
+    let rights = context.auth.rights(request.headers(), request.uri().query(), host_of(&request)?, session).await?;
     if let Some(name) = &name {
         rights.may_publish(name)?;
     }

@@ -84,6 +84,8 @@ fn many_headers_and_long_paths_have_room() {
         server: "",
         headers: &HeaderMap::new(),
         body: b"",
+        session: None,
+        own_cookie: None,
     };
     let ticket = world.dispatch.submit(&request, &id).unwrap_or_else(|failure| panic!("{failure:?}"));
     let waiting = Waiting { ticket, serial: id.serial(), id: id.to_string() };

@@ -153,6 +153,8 @@ impl World {
             server: "192.0.2.1:1337",
             headers: &map,
             body,
+            session: None,
+            own_cookie: None,
         };
         let ticket = self.dispatch.submit(&request, &id)?;
         Ok(Waiting { ticket, serial: id.serial(), id: id.to_string() })

@@ -13,7 +13,7 @@ fn part(text: &'static str, last: bool) -> Part {
 }
 
 fn head() -> Head {
-    Head { status: StatusCode::OK, headers: HeaderMap::new(), hold: None }
+    Head { status: StatusCode::OK, headers: HeaderMap::new(), hold: None, session: None }
 }
 
 fn context() -> Context<'static> {
