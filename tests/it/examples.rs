@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use tempest_tests::{Folder, prepare_raw_workers, repository, tempest};
+use tempest_tests::{Folder, Up, prepare_raw_workers, repository, tempest, wait_until};
 
 fn examples() -> Vec<PathBuf> {
     let entries = fs::read_dir(repository().join("examples")).expect("there are examples").flatten();
@@ -35,6 +35,36 @@ fn each_configuration_is_without_fault() {
         checked += 1;
     }
     assert!(checked >= 2, "hello and clock at least");
+}
+
+#[test]
+fn the_counter_is_one_session_for_two_languages() {
+    prepare_raw_workers();
+    let up = Up::example("counter", &[]);
+    let (mut cookie, mut seen) = (String::new(), std::collections::BTreeMap::<String, u64>::new());
+    let ask = |method: &str, target: &str, cookie: &mut String| {
+        let mut http = up.front.http();
+        let headers = if cookie.is_empty() { Vec::new() } else { vec![cookie.as_str()] };
+        http.request(method, target, &headers, b"");
+        let response = http.response();
+        assert_eq!(response.status, 200, "{response:?}");
+        if let Some(value) = response.header("set-cookie") {
+            *cookie = format!("cookie: {}", value.split(';').next().expect("a pair"));
+        }
+        serde_json::from_slice::<serde_json::Value>(&response.body).expect("JSON")
+    };
+    let mut visits = 0;
+    // Whoever waits longest gets the next job, so both have had some as soon as both are there.
+    wait_until("both to have answered", || {
+        let told = ask("GET", "/count", &mut cookie);
+        visits += 1;
+        *seen.entry(told["worker"].as_str().expect("a name").to_owned()).or_default() += 1;
+        assert_eq!(told["session"], serde_json::json!({"visits": visits, "by": seen}));
+        seen.len() == 2 && visits > 5
+    });
+    ask("POST", "/forget", &mut cookie);
+    assert_eq!(ask("GET", "/count", &mut cookie)["session"]["visits"], 1);
+    up.finish();
 }
 
 #[test]

@@ -28,10 +28,12 @@ impl Up {
     pub fn example(name: &str, args: &[&str]) -> Self {
         prepare_raw_workers();
         let (dir, mark) = scratch();
-        let examples = repository().join("examples");
-        copy(&examples.join(name), &dir.join(name));
-        std::os::unix::fs::symlink(examples.join("raw"), dir.join("raw")).expect("the folder is new");
-        let config = dir.join(name).join("tempest.toml");
+        copy(&repository().join("examples").join(name), &dir.join("examples").join(name));
+        // What examples reach for beside themselves.
+        for shared in ["examples/raw", "worker-sdk"] {
+            std::os::unix::fs::symlink(repository().join(shared), dir.join(shared)).expect("the folder is new");
+        }
+        let config = dir.join("examples").join(name).join("tempest.toml");
         Self::run(dir, mark, &config, args)
     }
 

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use tempest_protocol::{AnswerHead, Hold, Job, JobText, STREAM_CUT_BYTES, encode_answer};
+use tempest_protocol::{AnswerHead, Hold, Job, JobText, STREAM_CUT_BYTES, SessionChange, encode_answer};
 
 use crate::BoxError;
 use crate::answer::{Acknowledgement, Answer, Gate, StreamPart};
@@ -19,6 +19,7 @@ use crate::panics::{Guarded, Panicked, guarded};
 use crate::request::{self, Request};
 use crate::response::{Body, Header, Response, error_chain};
 use crate::router::{Matched, Router};
+use crate::session;
 use crate::status::{Begun, Status, count};
 use crate::stream::{BoxStream, Pieces};
 use crate::waiting::Claimed;
@@ -168,27 +169,31 @@ struct Parts {
     status: u16,
     headers: Vec<Header>,
     body: BoxStream,
+    change: Option<SessionChange>,
 }
 
 fn conclude(shared: &Shared, caller: &Caller, outcome: Result<Response, BoxError>) -> Concluded {
-    let checked = outcome.and_then(|response| match response.check() {
-        Ok(()) => Ok(response),
-        Err(invalid) => Err(invalid.into()),
+    let mut change = None;
+    let checked = outcome.and_then(|response| {
+        response.check()?;
+        change = session::change(response.session.as_deref(), caller.session.as_deref())?;
+        Ok(response)
     });
     count(&shared.status.done);
     let response = checked.unwrap_or_else(|error| failure(shared, &caller.id, &error));
     let Some(reply_to) = &caller.reply_to else { return Concluded::Answer(caller.no_answer()) };
-    let Response { status, mut headers, body, hold } = response;
+    let Response { status, mut headers, body, hold, .. } = response;
     match body {
-        Body::Whole(body) if body.len() <= STREAM_CUT_BYTES || caller.head_request => {
-            Concluded::Answer(Some(caller.whole_answer(reply_to, status, headers, &body, hold.as_deref())))
-        }
+        Body::Whole(body) if body.len() <= STREAM_CUT_BYTES || caller.head_request => Concluded::Answer(Some(
+            caller.whole_answer(reply_to, status, headers, &body, (hold.as_deref(), change.as_ref())),
+        )),
         Body::Whole(body) => {
             headers.retain(|(name, _)| !is_content_length(name));
             headers.push(content_length(&body));
-            Concluded::Parts(Parts { status, headers, body: Box::pin(tokio_stream::once(Ok(body))) })
+            let body = Box::pin(tokio_stream::once(Ok(body)));
+            Concluded::Parts(Parts { status, headers, body, change })
         }
-        Body::Stream(body) => Concluded::Parts(Parts { status, headers, body }),
+        Body::Stream(body) => Concluded::Parts(Parts { status, headers, body, change }),
     }
 }
 
@@ -217,6 +222,8 @@ pub(crate) struct Caller {
     /// Number of the first claim of its batch, or 0.
     batch: u64,
     crashes: Option<u32>,
+    /// Set where the front keeps sessions.
+    session: Option<Box<session::Known>>,
     cancellation: Arc<Cancellation>,
 }
 
@@ -231,6 +238,7 @@ impl Caller {
             claim: claimed.number,
             batch: claimed.batch,
             crashes: claimed.crashes,
+            session: session::Known::of(job),
             cancellation: Arc::default(),
         }
     }
@@ -256,7 +264,7 @@ impl Caller {
         status: u16,
         headers: Vec<Header>,
         body: &[u8],
-        hold: Option<&Hold>,
+        (hold, session): (Option<&Hold>, Option<&SessionChange>),
     ) -> Answer {
         let mut headers = headers;
         // The front counts the body itself, and would refuse the answer where a handler miscounted.
@@ -267,7 +275,8 @@ impl Caller {
             headers.push(content_length(body));
         }
         let body = if self.head_request { b"" } else { body };
-        let message = borrowed(&headers, |headers| encoded(&AnswerHead { status, headers, hold, ..self.head() }, body));
+        let message =
+            borrowed(&headers, |headers| encoded(&AnswerHead { status, headers, hold, session, ..self.head() }, body));
         Answer {
             reply_to: reply_to.clone(),
             message,
@@ -332,7 +341,7 @@ async fn pump_while_wanted(shared: &Shared, caller: &Caller, parts: Parts) -> Op
 
 /// Sends each part as soon as it is there and the ones before are on their way. False: nobody read the last one.
 async fn pump(shared: &Shared, caller: &Caller, parts: Parts) -> bool {
-    let Parts { status, headers, body } = parts;
+    let Parts { status, headers, body, change } = parts;
     let gate = Gate::new();
     let mut pieces = Pieces::new(body);
     for n in 0.. {
@@ -350,7 +359,9 @@ async fn pump(shared: &Shared, caller: &Caller, parts: Parts) -> bool {
         };
         let head = AnswerHead { n, more: !piece.last, ..caller.head() };
         let message = if n == 0 {
-            borrowed(&headers, |headers| encoded(&AnswerHead { status, headers, ..head }, &piece.body))
+            borrowed(&headers, |headers| {
+                encoded(&AnswerHead { status, headers, session: change.as_ref(), ..head }, &piece.body)
+            })
         } else {
             encoded(&head, &piece.body)
         };

@@ -43,6 +43,7 @@ mod request;
 mod response;
 mod router;
 mod scripts;
+mod session;
 mod settings;
 mod signals;
 mod status;

@@ -32,6 +32,8 @@ pub struct Response {
     pub(crate) headers: Vec<Header>,
     pub(crate) body: Body,
     pub(crate) hold: Option<Box<Hold>>,
+    /// A merge patch, or null.
+    pub(crate) session: Option<Box<serde_json::Value>>,
 }
 
 pub(crate) enum Body {
@@ -42,7 +44,7 @@ pub(crate) enum Body {
 impl Response {
     /// An answer without a body.
     pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Body::Whole(Bytes::new()), hold: None }
+        Self { status, headers: Vec::new(), body: Body::Whole(Bytes::new()), hold: None, session: None }
     }
 
     /// 200 with these bytes; say by `with_header("content-type", …)` what they are.
@@ -167,6 +169,10 @@ impl std::fmt::Debug for Body {
 pub(crate) enum InvalidResponse {
     #[error("the handler answered with status {0}; use 200 to 599")]
     Status(u16),
+    #[error("the handler changes the session by what is no JSON object: give an object, or null to end it")]
+    SessionShape,
+    #[error("the handler makes the session {0} bytes of JSON, where the front takes {1}: keep less in it")]
+    SessionSize(usize, u64),
     #[error("the handler set a header named {0:?}, which is no header name")]
     HeaderName(String),
     #[error("the handler holds what cannot be held: {0}")]

@@ -356,6 +356,11 @@ impl Job {
         self.session.map(|span| self.at(span))
     }
 
+    /// The same, to be kept.
+    pub fn shared_session(&self) -> Option<JobText> {
+        self.session.map(|span| JobText { text: self.text.clone(), span })
+    }
+
     /// The client's session, parsed; empty where there is none, and where it is no object.
     pub fn session(&self) -> Session {
         self.session_text().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()

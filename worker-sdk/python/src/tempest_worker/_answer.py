@@ -14,6 +14,7 @@ from ._json import dumps
 from ._request import Request
 from ._response import BYTES, JSON, Response, default_type, piece, whole_body
 from ._routing import NoHandler
+from ._session import change
 
 log = logging.getLogger("tempest_worker")
 
@@ -33,6 +34,8 @@ def plain(request: Request, status: int, text: str) -> bytes:
 def usual(request: Request, result: Any) -> Optional[bytes]:
     """The one message of a short text, dict, list or bytes, without a Response in between; None where the result
     is something else. The same bytes as `whole` gives."""
+    if request.opened_session is not None:
+        return None
     kind = type(result)
     if kind is str:
         if len(result) <= _SHORT:
@@ -60,7 +63,9 @@ def whole(request: Request, response: Response) -> List[bytes]:
     if request.method != "HEAD" and response.status not in _BODILESS:
         _check_length(response.headers, len(body))
     held = "" if response.hold is None else response.hold.encode()
-    return [encode_answer(request.id, request.attempt, response.status, response.headers, body, hold=held)]
+    session = change(request, response.session)
+    head = (request.id, request.attempt, response.status, response.headers)
+    return [encode_answer(*head, body, hold=held, session=session)]
 
 
 def _parts(request: Request, response: Response, body: bytes) -> List[bytes]:
@@ -70,7 +75,7 @@ def _parts(request: Request, response: Response, body: bytes) -> List[bytes]:
     if not any(name.lower() == "content-length" for name in headers):
         headers["content-length"] = str(len(body))
     messages: List[bytes] = []
-    stream = Stream(request, Response(b"", response.status, headers), messages.append)
+    stream = Stream(request, Response(b"", response.status, headers, session=response.session), messages.append)
     stream.write(body)
     stream.end()
     return messages
@@ -111,7 +116,9 @@ class Stream:
     def _message(self, part: bytes, more: bool) -> None:
         status: Optional[int] = self._response.status if self.n == 0 else None
         headers = self._response.headers
-        self._send(encode_answer(self._request.id, self._request.attempt, status, headers, part, self.n, more))
+        session = change(self._request, self._response.session) if self.n == 0 else ""
+        head = (self._request.id, self._request.attempt, status, headers)
+        self._send(encode_answer(*head, part, self.n, more, session=session))
         self.n += 1
 
 

@@ -149,7 +149,7 @@ def encode_answer(
     held = f',"hold":{hold}' if hold else ""
     changed = f',"session":{session}' if session else ""
     text = f'{{"id":{quote(request_id)},"attempt":{attempt}{sequence}{follows}{head}{held}{changed}}}\n'
-    return text.encode("ascii") + body
+    return text.encode() + body
 
 
 def encode_cut(request_id: str, attempt: int, n: int) -> bytes:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote
 from ._claim import Claim
 from ._clock import Clock
 from ._json import loads
+from ._session import Session
 
 #: Query arguments beyond this many are an error: nobody sends them in good faith.
 MAX_ARGUMENTS = 1000
@@ -67,7 +68,7 @@ class Query(Mapping[str, str]):
 class Request:
     """One job: an HTTP request, or a background job of the application's own action."""
 
-    __slots__ = ("_args", "_clock", "_cookies", "_headers", "body", "claim", "fields", "id", "params", "withdrawn")
+    __slots__ = ("_args", "_clock", "_cookies", "_headers", "body", "claim", "fields", "id", "opened_session", "params", "withdrawn")
 
     def __init__(self, fields: Dict[str, Any], body: bytes, clock: Clock) -> None:
         #: The request id; it also stands in the front's log.
@@ -82,6 +83,8 @@ class Request:
         self.claim: Optional[Claim] = None
         #: Set by the helper thread when the client has left. Of this package's own use.
         self.withdrawn = False
+        #: The session, once a handler has asked for it. Of this package's own use.
+        self.opened_session: Optional[Session] = None
         self._clock = clock
         self._headers: Optional[Headers] = None
         self._args: Optional[Query] = None
@@ -145,6 +148,14 @@ class Request:
         if self._cookies is None:
             self._cookies = _cookies(self.headers.get("cookie", ""))
         return self._cookies
+
+    @property
+    def session(self) -> Session:
+        """The client's session: a dict; what is changed in it goes to the front with the answer, `clear()` ends it. Empty
+        where there is none, and where the front keeps none."""
+        if self.opened_session is None:
+            self.opened_session = Session(self.fields.get("session"), self.fields.get("session_max"))
+        return self.opened_session
 
     @property
     def host(self) -> Optional[str]:

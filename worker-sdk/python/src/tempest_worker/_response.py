@@ -23,10 +23,11 @@ class Response:
 
     `body` is a text, bytes, a dict or list (sent as JSON), None, or an iterable of texts and bytes, which is
     streamed. A header's value is a text, a whole number, or a list of texts (several `set-cookie`). `hold` hands the
-    connection to channels, see `hold()`.
+    connection to channels, see `hold()`. `session` changes the client's session by a merge patch (RFC 7396), in place of
+    what became of `request.session`.
     """
 
-    __slots__ = ("body", "headers", "hold", "status")
+    __slots__ = ("body", "headers", "hold", "session", "status")
 
     def __init__(
         self,
@@ -35,8 +36,10 @@ class Response:
         headers: Optional[Mapping[str, HeaderValue]] = None,
         content_type: Optional[str] = None,
         hold: Optional[Hold] = None,
+        session: Optional[Dict[str, Any]] = None,
     ) -> None:
         self.body = body
+        self.session = session
         self.hold = hold
         self.status = status
         self.headers: Dict[str, HeaderValue] = dict(headers or {})
