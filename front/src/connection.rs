@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::Limits;
-use crate::http::{Activity, Context, Detach, Peer, early_response, handle};
+use crate::http::{Activity, Current, Detach, Peer, early_response, handle};
 use crate::hub;
 use crate::lifecycle::Phase;
 
@@ -38,12 +38,12 @@ pub struct Connections(RefCell<Vec<Weak<Peer>>>);
 
 impl Connections {
     /// Serves one socket until its end; streams go on in a task of their own, which holds `guard` then.
-    pub async fn serve<G: Unpin + 'static>(&self, context: Rc<Context>, mut socket: TcpStream, guard: G) {
+    pub async fn serve<G: Unpin + 'static>(&self, current: Rc<Current>, mut socket: TcpStream, guard: G) {
         let (Ok(address), Ok(server)) = (socket.peer_addr(), socket.local_addr()) else { return };
         let peer = Peer::new(address, server);
         self.0.borrow_mut().push(Rc::downgrade(&peer));
         let ended = loop {
-            match drive(&context, &peer, socket).await {
+            match drive(&current, &peer, socket).await {
                 // A request that came after the decision to close the idle connection is one like any other.
                 End::Idle(again) if has_unread(&again) => {
                     peer.expired.set(false);
@@ -68,9 +68,8 @@ impl Connections {
     }
 
     /// Ends connections whose time is over, until dropped.
-    pub async fn keep_time(&self, context: &Context) {
-        let limits = &context.config.limits;
-        let mut life = context.life.clone();
+    pub async fn keep_time(&self, current: &Current) {
+        let mut life = current.get().life.clone();
         let mut draining_since = None;
         loop {
             if draining_since.is_none() {
@@ -81,7 +80,8 @@ impl Connections {
             } else {
                 tokio::time::sleep(SWEEP).await;
             }
-            self.sweep(limits, draining_since.map(|since| (since, context.config.front.drain_idle)));
+            let context = current.get();
+            self.sweep(&context.config.limits, draining_since.map(|since| (since, context.config.front.drain_idle)));
         }
     }
 
@@ -130,18 +130,20 @@ enum End {
     Close(TcpStream, Vec<u8>),
 }
 
-async fn drive(context: &Rc<Context>, peer: &Rc<Peer>, socket: TcpStream) -> End {
-    let limits = &context.config.limits;
+async fn drive(current: &Rc<Current>, peer: &Rc<Peer>, socket: TcpStream) -> End {
     let io = TokioIo::new(Watched { socket, peer: Rc::clone(peer) });
-    let service = service_fn(|request| Box::pin(handle(Rc::clone(context), Rc::clone(peer), request)));
+    let service = service_fn(|request| Box::pin(handle(current.get(), Rc::clone(peer), request)));
     let mut builder = http1::Builder::new();
-    if limits.headers != HYPER_HEADERS {
-        builder.max_headers(limits.headers);
+    // Those of the head hold as long as the connection does.
+    let (headers, head_bytes) = {
+        let limits = &current.get().config.limits;
+        (limits.headers, limits.head_bytes)
+    };
+    if headers != HYPER_HEADERS {
+        builder.max_headers(headers);
     }
-    let mut connection = builder
-        .max_header_size(limits.head_bytes)
-        .max_buf_size(limits.head_bytes.max(BODY_BUFFER))
-        .serve_connection(io, service);
+    let mut connection =
+        builder.max_header_size(head_bytes).max_buf_size(head_bytes.max(BODY_BUFFER)).serve_connection(io, service);
     let outcome = poll_fn(|cx| {
         listen(peer, cx);
         if peer.expired.get() {

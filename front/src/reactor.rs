@@ -1,7 +1,10 @@
 //! One event loop on one thread, with everything that its requests and streams need.
 //!
 //! Nothing on the way of a request crosses threads: a reactor owns its connections, its table of waiting requests,
-//! its hub, and its connections to Redis. What reactors share is counted in atomics.
+//! its hub, and its connections to Redis. What reactors share is counted in atomics. A reload comes as a message
+//! (`reactor/reload.rs`).
+
+mod reload;
 
 use std::cell::Cell;
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
@@ -12,41 +15,39 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::auth::Auth;
 use crate::broker::{self, Broker, Command, Pushed, Sink};
-use crate::config::{Config, RedisUrl};
+use crate::config::RedisUrl;
 use crate::connection::Connections;
 use crate::error::Failure;
-use crate::http::{Context, Counts, Publishing, Router};
+use crate::http::{Context, Counts, Current, Publishing, Router};
 use crate::hub::{Census, Hub, Totals};
 use crate::ident::{FrontId, ReactorId};
 use crate::lifecycle::{Life, Phase};
 use crate::queue::{Dispatch, Holds, Keeper};
 use crate::registry::Registry;
-use crate::session::{self, Sessions};
-use crate::telemetry::{AccessLog, Metrics, Problems};
+use crate::telemetry::{Metrics, Problems};
+
+pub use reload::{Settings, SettingsError};
 
 /// Time for the last command of an orderly end.
 const SIGN_OFF: Duration = Duration::from_millis(200);
 
 /// What all reactors of a process share.
 pub struct Shared {
-    /// All settings.
-    pub config: Arc<Config>,
+    /// What a reload may change, as it was at the start. Each reactor has what holds now in its context.
+    pub at_start: Settings,
+    /// How many reactors there are.
+    pub reactors: usize,
+    /// Open connections in all; further ones are refused.
+    pub most_connections: AtomicUsize,
     /// Which Redis.
     pub redis: RedisUrl,
     /// This process.
     pub front: FrontId,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// Who may read and publish.
-    pub auth: Arc<Auth>,
-    /// What seals the cookies of sessions, where there are any.
-    pub session_keys: Option<Arc<session::Keys>>,
-    /// The access log.
-    pub access: AccessLog,
     /// What went wrong lately.
     pub problems: Arc<Problems>,
     /// Streams and channels.
@@ -70,8 +71,16 @@ pub struct Shared {
 /// A reactor as its process sees it.
 #[derive(Clone)]
 pub struct Handle {
-    sockets: mpsc::UnboundedSender<(StdTcpStream, Guard)>,
+    given: mpsc::UnboundedSender<Given>,
     open: Arc<AtomicUsize>,
+}
+
+/// What a reactor is given by its process.
+enum Given {
+    /// A connection to serve.
+    Connection(StdTcpStream, Guard),
+    /// Settings that hold from now on; the sender says when they do.
+    Settings(Settings, oneshot::Sender<()>),
 }
 
 /// Counts one connection while it lives.
@@ -100,15 +109,22 @@ impl Handle {
         metrics.connections_open.inc();
         let guard = Guard { open: Arc::clone(&self.open), metrics: Arc::clone(metrics) };
         // A reactor that has ended drops it: the connection is closed.
-        let _ = self.sockets.send((socket, guard));
+        let _ = self.given.send(Given::Connection(socket, guard));
+    }
+
+    /// Has other settings hold; resolves when they do, with an error where the reactor is ending.
+    pub fn apply(&self, settings: Settings) -> oneshot::Receiver<()> {
+        let (done, applied) = oneshot::channel();
+        let _ = self.given.send(Given::Settings(settings, done));
+        applied
     }
 }
 
 /// Starts the thread of reactor number `index`.
 pub fn start(shared: Arc<Shared>, index: usize, life: Life) -> std::io::Result<Handle> {
-    let (sockets, incoming) = mpsc::unbounded_channel();
+    let (given, incoming) = mpsc::unbounded_channel();
     let open = Arc::new(AtomicUsize::new(0));
-    let handle = Handle { sockets, open };
+    let handle = Handle { given, open };
     // Built here, so that a failure is the caller's to report.
     std::thread::Builder::new().name(format!("reactor-{index}")).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -122,20 +138,19 @@ pub fn start(shared: Arc<Shared>, index: usize, life: Life) -> std::io::Result<H
     Ok(handle)
 }
 
-async fn run(
-    shared: Arc<Shared>,
-    index: usize,
-    life: Life,
-    mut incoming: mpsc::UnboundedReceiver<(StdTcpStream, Guard)>,
-) {
+async fn run(shared: Arc<Shared>, index: usize, life: Life, mut incoming: mpsc::UnboundedReceiver<Given>) {
     let reactor = Reactor::new(Arc::clone(&shared), index, &life);
     reactor.start(&shared, index, &life);
     let mut watch = life.clone();
     loop {
         tokio::select! {
             () = watch.reached(Phase::Draining) => break,
-            socket = incoming.recv() => match socket {
-                Some((socket, guard)) => reactor.serve(socket, guard),
+            given = incoming.recv() => match given {
+                Some(Given::Connection(socket, guard)) => reactor.serve(socket, guard),
+                Some(Given::Settings(settings, done)) => {
+                    reactor.apply(&settings, &life);
+                    let _ = done.send(());
+                }
                 None => break,
             },
         }
@@ -144,16 +159,15 @@ async fn run(
 }
 
 struct Reactor {
-    context: Rc<Context>,
+    current: Rc<Current>,
     broker: Rc<Broker>,
-    counts: Rc<Counts>,
     connections: Rc<Connections>,
     serving: Rc<Cell<usize>>,
 }
 
 impl Reactor {
     fn new(shared: Arc<Shared>, index: usize, life: &Life) -> Self {
-        let config = Arc::clone(&shared.config);
+        let Settings { config, auth, access, .. } = shared.at_start.clone();
         let id = ReactorId::new(&shared.front, index);
         let reply_to = config.redis.keys.reactor(id.as_str());
         let options = broker::Options {
@@ -166,35 +180,34 @@ impl Reactor {
         };
         let metrics = Arc::clone(&shared.metrics);
         let broker = Broker::new(options, Arc::clone(&metrics));
-        let (router, queues) = Router::new(&config.routes, &config.redis.keys, config.limits.queue_depth);
+        let (keys, channels) = (config.redis.keys.clone(), Rc::new(config.channels.clone()));
         let (limits, problems) = (config.limits.clone(), Arc::clone(&shared.problems));
-        let holds = Holds { keys: config.redis.keys.clone(), channels: config.channels.clone() };
+        let holds = Holds { keys: keys.clone(), channels: Rc::clone(&channels) };
         let dispatch = Dispatch::new(Rc::clone(&broker), id, reply_to, limits, holds, Arc::clone(&metrics), problems);
-        queues.into_iter().for_each(|queue| dispatch.add_queue(queue));
+        let (router, queues) = Router::new(&config.routes, &keys, config.limits.queue_depth, &[]);
+        queues.iter().for_each(|queue| dispatch.add_queue(queue));
         let totals = Arc::clone(&shared.totals);
-        let (keys, channels) = (config.redis.keys.clone(), &config.channels);
-        let hub = Hub::new(Rc::clone(&broker), channels.clone(), keys.clone(), totals, Arc::clone(&metrics));
-        let counts =
-            Counts::new(Rc::clone(&broker), Rc::clone(&hub), keys.clone(), &channels.prefix, channels.count_time);
+        let (prefix, time) = (channels.prefix.clone(), channels.count_time);
+        let hub = Hub::new(Rc::clone(&broker), channels, keys.clone(), totals, Arc::clone(&metrics));
+        let counts = Counts::new(Rc::clone(&broker), Rc::clone(&hub), keys.clone(), &prefix, time);
         let told = Rc::clone(&counts);
         dispatch.set_others(move |message| told.told(message));
-        let sessions = config.session.clone().zip(shared.session_keys.clone()).map(|(settings, sealing)| {
-            Sessions::new(settings, sealing, (Rc::clone(&broker), keys.clone()), Arc::clone(&metrics))
-        });
-        let publishing = Publishing::new(Rc::clone(&broker), keys, Rc::clone(&counts));
+        let sessions = reload::sessions(&shared.at_start, &broker, &metrics);
+        let publishing = Rc::new(Publishing::new(Rc::clone(&broker), keys, counts));
         let body_memory = Arc::clone(&shared.body_memory);
-        let (auth, access) = (Arc::clone(&shared.auth), shared.access.clone());
         let life = life.clone();
         let context =
             Context { config, router, dispatch, hub, publishing, auth, sessions, metrics, body_memory, access, life };
-        let (connections, serving) = (Rc::default(), Rc::default());
-        Self { context: Rc::new(context), broker, counts, connections, serving }
+        let current = Rc::new(Current::new(context));
+        Self { current, broker, connections: Rc::default(), serving: Rc::default() }
     }
 
     fn start(&self, shared: &Arc<Shared>, index: usize, life: &Life) {
-        let (dispatch, hub) = (Rc::clone(&self.context.dispatch), Rc::clone(&self.context.hub));
-        let ears = Ears { dispatch: Rc::clone(&dispatch), hub: Rc::clone(&hub), counts: Rc::clone(&self.counts) };
-        self.counts.listen();
+        let context = self.current.get();
+        let (dispatch, hub, counts) =
+            (Rc::clone(&context.dispatch), Rc::clone(&context.hub), context.publishing.counts());
+        counts.listen();
+        let ears = Ears { dispatch: Rc::clone(&dispatch), hub: Rc::clone(&hub), counts };
         self.broker.start(Rc::new(ears), life);
         for keeper in Keeper::all(&dispatch) {
             until_the_end(life, keeper.keep());
@@ -202,36 +215,42 @@ impl Reactor {
         until_the_end(life, dispatch.keep_time());
         until_the_end(life, Rc::clone(&hub).fan_out());
         until_the_end(life, hub.keep_alive());
-        let (connections, context) = (Rc::clone(&self.connections), Rc::clone(&self.context));
-        until_the_end(life, async move { connections.keep_time(&context).await });
-        let (broker, hub) = (Rc::clone(&self.broker), Rc::clone(&self.context.hub));
-        let registry = Registry::new(Arc::clone(shared), index, broker, hub);
+        let (connections, current) = (Rc::clone(&self.connections), Rc::clone(&self.current));
+        until_the_end(life, async move { connections.keep_time(&current).await });
+        let registry = Registry::new(Arc::clone(shared), index, Rc::clone(&self.broker), Rc::clone(&self.current));
         until_the_end(life, registry.beat());
     }
 
     fn serve(&self, socket: StdTcpStream, guard: Guard) {
         let Ok(socket) = TcpStream::from_std(socket) else { return };
-        let (context, connections) = (Rc::clone(&self.context), Rc::clone(&self.connections));
+        let (current, connections) = (Rc::clone(&self.current), Rc::clone(&self.connections));
         let serving = Serving::new(&self.serving);
         tokio::task::spawn_local(async move {
             let _serving = serving;
-            connections.serve(context, socket, guard).await;
+            connections.serve(current, socket, guard).await;
         });
     }
 
     /// Goodbye to the streams, answers to what is in flight, refusals when the time is over.
-    async fn drain(&self, incoming: &mut mpsc::UnboundedReceiver<(StdTcpStream, Guard)>, mut life: Life) {
-        let hub = &self.context.hub;
+    async fn drain(&self, incoming: &mut mpsc::UnboundedReceiver<Given>, mut life: Life) {
+        let (goodbye, hub, dispatch, metrics) = {
+            let context = self.current.get();
+            // The last reader to be told needs time to take it.
+            let goodbye = context.config.channels.goodbye.min(context.config.front.grace / 2);
+            (goodbye, Rc::clone(&context.hub), Rc::clone(&context.dispatch), Arc::clone(&context.metrics))
+        };
         hub.drain();
-        // The last reader to be told needs time to take it.
-        let goodbye = self.context.config.channels.goodbye.min(self.context.config.front.grace / 2);
-        until_the_end(&life, Rc::clone(hub).say_goodbye(goodbye));
-        let streams = &self.context.metrics.streams_open;
+        until_the_end(&life, hub.say_goodbye(goodbye));
+        let streams = &metrics.streams_open;
         let quiet = async {
             // Not closed from this side: whoever accepts may be about to hand over a socket, and would drop it. The end
             // comes when all of them have gone.
-            while let Some((socket, guard)) = incoming.recv().await {
-                self.serve(socket, guard);
+            while let Some(given) = incoming.recv().await {
+                match given {
+                    Given::Connection(socket, guard) => self.serve(socket, guard),
+                    // What ends goes on as it is: the sender is dropped, which says so.
+                    Given::Settings(..) => {}
+                }
             }
             // Polled, since it is for the last moments of a process only.
             while self.serving.get() > 0 || streams.get() > 0 {
@@ -241,7 +260,7 @@ impl Reactor {
         tokio::select! {
             () = quiet => {}
             () = life.reached(Phase::Stopping) => {
-                self.context.dispatch.fail_all(&Failure::Draining);
+                dispatch.fail_all(&Failure::Draining);
                 // The refusals are answers too: they get a moment to be written.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 return;

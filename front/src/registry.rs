@@ -16,7 +16,8 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::broker::{Broker, Command, text_of};
-use crate::config::{Channels, RouteKind};
+use crate::config::{Channels, Config, RouteKind};
+use crate::http::Current;
 use crate::hub::{Busy, Hub};
 use crate::ident::ReactorId;
 use crate::reactor::Shared;
@@ -72,9 +73,22 @@ fn history_rules(channels: &Channels) -> Vec<u8> {
     serde_json::Value::from_iter(rules).to_string().into_bytes()
 }
 
+/// The queues that routes lead to, each once.
+fn queues(config: &Config) -> Vec<&str> {
+    let named = config.routes.iter().filter_map(|route| match &route.kind {
+        RouteKind::Queue(route) => Some(route.queue.as_str()),
+        _ => None,
+    });
+    let mut queues: Vec<&str> = named.collect();
+    queues.sort_unstable();
+    queues.dedup();
+    queues
+}
+
 /// The registry's side of one reactor.
 pub struct Registry {
     shared: Arc<Shared>,
+    current: Rc<Current>,
     reactor: ReactorId,
     index: usize,
     broker: Rc<Broker>,
@@ -85,14 +99,18 @@ pub struct Registry {
     seen: RefCell<HashMap<String, u64>>,
     /// The incarnation of Redis that was told.
     told: RefCell<String>,
+    /// The configuration whose rules were written.
+    written: RefCell<Option<Arc<Config>>>,
 }
 
 impl Registry {
     /// For reactor number `index`.
-    pub fn new(shared: Arc<Shared>, index: usize, broker: Rc<Broker>, hub: Rc<Hub>) -> Self {
+    pub fn new(shared: Arc<Shared>, index: usize, broker: Rc<Broker>, current: Rc<Current>) -> Self {
         let reactor = ReactorId::new(&shared.front, index);
+        let hub = Rc::clone(&current.get().hub);
         Self {
             shared,
+            current,
             reactor,
             index,
             broker,
@@ -100,6 +118,7 @@ impl Registry {
             up: std::cell::Cell::new(false),
             seen: RefCell::default(),
             told: RefCell::default(),
+            written: RefCell::default(),
         }
     }
 
@@ -114,10 +133,11 @@ impl Registry {
             looks.tick().await;
             let fresh = self.note_connection();
             looked += 1;
-            if fresh || looked >= 20 {
+            let reloaded = self.is_reloaded();
+            if fresh || reloaded || looked >= 20 {
                 looked = 0;
                 self.write();
-                if self.index == 0 && (fresh || beats % HISTORY_EVERY == 0) {
+                if self.index == 0 && (fresh || reloaded || beats % HISTORY_EVERY == 0) {
                     self.write_history();
                 }
                 if self.index == 0 && beats % CLEAR_EVERY == 0 {
@@ -126,6 +146,15 @@ impl Registry {
                 beats += 1;
             }
         }
+    }
+
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.current.get().config)
+    }
+
+    /// True where another configuration holds than was written.
+    fn is_reloaded(&self) -> bool {
+        !self.written.borrow().as_ref().is_some_and(|written| Arc::ptr_eq(written, &self.config()))
     }
 
     /// Counts this reactor among the connected ones; true when it has just become so.
@@ -141,7 +170,9 @@ impl Registry {
     }
 
     fn write(&self) {
-        let keys = &self.shared.config.redis.keys;
+        let config = self.config();
+        let keys = &config.redis.keys;
+        self.written.replace(Some(Arc::clone(&config)));
         let now = self.broker.now_ms().to_string();
         let now = now.as_bytes();
         let reactor = self.reactor.as_str().as_bytes();
@@ -153,7 +184,7 @@ impl Registry {
         let record = record(&self.shared);
         let front = keys.front(self.shared.front.as_str());
         self.broker.forget(Command::new(&[b"SET", front.as_bytes(), &record, b"PX", b"5000"]));
-        let queues: Vec<&str> = self.queues();
+        let queues = queues(&config);
         if !queues.is_empty() {
             let key = keys.queues();
             let mut parts: Vec<&[u8]> = vec![b"ZADD", key.as_bytes()];
@@ -164,26 +195,16 @@ impl Registry {
 
     /// Says which channels keep what, for whoever publishes.
     fn write_history(&self) {
-        let config = &self.shared.config;
+        let config = self.config();
         let rules = history_rules(&config.channels);
         let key = config.redis.keys.history();
         self.broker.forget(Command::new(&[b"SET", key.as_bytes(), &rules, b"PX", HISTORY_MS]));
     }
 
-    fn queues(&self) -> Vec<&str> {
-        let named = self.shared.config.routes.iter().filter_map(|route| match &route.kind {
-            RouteKind::Queue(route) => Some(route.queue.as_str()),
-            _ => None,
-        });
-        let mut queues: Vec<&str> = named.collect();
-        queues.sort_unstable();
-        queues.dedup();
-        queues
-    }
-
     /// Frees the lists of dead reactors and forgets what is long gone.
     async fn clear(&self) {
-        let keys = &self.shared.config.redis.keys;
+        let config = self.config();
+        let keys = &config.redis.keys;
         let (now, fronts) = (self.broker.now_ms(), keys.fronts());
         self.remind(&fronts);
         let all = Command::new(&[b"ZRANGE", fronts.as_bytes(), b"0", b"-1", b"WITHSCORES"]);
@@ -220,7 +241,8 @@ impl Registry {
     }
 
     fn longest_deadline(&self) -> u64 {
-        let timeouts = self.shared.config.routes.iter().filter_map(|route| match &route.kind {
+        let config = self.config();
+        let timeouts = config.routes.iter().filter_map(|route| match &route.kind {
             RouteKind::Queue(route) => Some(route.timeout.as_millis() as u64),
             _ => None,
         });
@@ -239,9 +261,7 @@ pub fn record(shared: &Shared) -> Vec<u8> {
         listen: shared.listening.iter().map(ToString::to_string).collect(),
         admin: shared.admin.get().map(ToString::to_string),
         started: shared.started,
-        reactors: (0..shared.config.front.reactors.max(1))
-            .map(|n| ReactorId::new(&shared.front, n).as_str().to_owned())
-            .collect(),
+        reactors: (0..shared.reactors).map(|n| ReactorId::new(&shared.front, n).as_str().to_owned()).collect(),
         counters: Counters {
             requests: metrics.requests.total(),
             in_flight: metrics.requests_in_flight.get(),

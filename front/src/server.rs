@@ -12,19 +12,17 @@ use std::time::Duration;
 
 use http::StatusCode;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::auth::{Auth, AuthError};
 use crate::config::{Config, RedisUrl};
 use crate::http::early_response;
 use crate::hub::Census;
 use crate::ident::FrontId;
 use crate::lifecycle::{Life, Lifecycle, Phase, PhaseSetter};
 use crate::listener::{BACKLOG, ListenError, Shortage};
-use crate::reactor::{self, Handle, Shared};
+use crate::reactor::{self, Handle, Settings, SettingsError, Shared};
 use crate::registry::wall_ms;
-use crate::session;
 use crate::telemetry::{AccessLog, Metrics, Problems, Refusal};
 
 /// Time between two looks whether the way to Redis is open; there is no event for it across threads.
@@ -38,12 +36,9 @@ pub enum StartError {
     /// There is no socket to listen on.
     #[error("{0}")]
     Listen(#[from] ListenError),
-    /// A key of tokens cannot be used.
+    /// Something that the configuration names cannot be used.
     #[error("{0}")]
-    Auth(#[from] AuthError),
-    /// There is nothing to seal sessions' cookies with.
-    #[error("{0}")]
-    Session(#[from] session::KeyError),
+    Settings(#[from] SettingsError),
     /// A thread or runtime could not be made.
     #[error("cannot start: {0}")]
     Io(#[from] io::Error),
@@ -53,10 +48,10 @@ pub enum StartError {
 pub struct Running {
     shared: Arc<Shared>,
     lifecycle: Lifecycle,
-    grace: Duration,
+    /// What holds now.
+    settings: Settings,
+    reactors: Vec<Handle>,
     acceptors: Vec<JoinHandle<()>>,
-    /// Look after the keys of tokens until the end.
-    _keys: JoinSet<()>,
 }
 
 /// A view of a running front, for the admin listener.
@@ -79,9 +74,8 @@ pub fn start(
     let listening = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let lifecycle = Lifecycle::new();
     let metrics = Arc::new(Metrics::new());
-    let auth = Arc::new(Auth::open(&config, &metrics)?);
-    let keys = auth.keep();
-    let session_keys = config.session.as_ref().map(session::Keys::open).transpose()?.map(Arc::new);
+    let settings = Settings::open(config, None, access, &metrics)?;
+    let config = &settings.config;
     let shared = Arc::new(Shared {
         redis,
         front: FrontId::random(),
@@ -89,19 +83,17 @@ pub fn start(
         started: wall_ms(),
         listening,
         metrics,
-        auth,
-        session_keys,
-        access,
         problems: Arc::new(Problems::default()),
         totals: Arc::default(),
         census: Census::default(),
         body_memory: Arc::default(),
         connected: AtomicUsize::new(0),
         admin: std::sync::OnceLock::new(),
-        config: Arc::clone(&config),
+        reactors: config.front.reactors.max(1),
+        most_connections: AtomicUsize::new(config.limits.connections),
+        at_start: settings.clone(),
     });
-    let reactors =
-        (0..config.front.reactors.max(1)).map(|index| reactor::start(Arc::clone(&shared), index, lifecycle.life()));
+    let reactors = (0..shared.reactors).map(|index| reactor::start(Arc::clone(&shared), index, lifecycle.life()));
     let reactors = reactors.collect::<io::Result<Vec<_>>>()?;
     let acceptors = listeners.into_iter().map(|listener| {
         let (reactors, shared, mut life) = (reactors.clone(), Arc::clone(&shared), lifecycle.life());
@@ -115,7 +107,7 @@ pub fn start(
     });
     let acceptors = acceptors.collect();
     lifecycle.setter().advance(Phase::Ready);
-    Ok(Running { shared, grace: config.front.grace, lifecycle, acceptors, _keys: keys })
+    Ok(Running { shared, lifecycle, settings, reactors, acceptors })
 }
 
 fn host_name() -> String {
@@ -125,7 +117,7 @@ fn host_name() -> String {
 /// Waits until every reactor has its way to Redis, at most for `patience`.
 async fn connected(shared: &Shared, patience: Duration) {
     let connected = async {
-        while shared.connected.load(Ordering::Relaxed) < shared.config.front.reactors.max(1) {
+        while shared.connected.load(Ordering::Relaxed) < shared.reactors {
             sleep(CONNECTED_LOOK).await;
         }
     };
@@ -175,7 +167,7 @@ fn take_waiting(listener: tokio::net::TcpListener, reactors: &[Handle], shared: 
 fn hand_over(socket: std::net::TcpStream, reactors: &[Handle], shared: &Shared) {
     shared.metrics.connections_accepted.inc();
     let open: usize = reactors.iter().map(Handle::open).sum();
-    if open >= shared.config.limits.connections {
+    if open >= shared.most_connections.load(Ordering::Relaxed) {
         shared.metrics.refused.inc(Refusal::Connections);
         refuse(socket);
         return;
@@ -212,6 +204,28 @@ impl Running {
         let _ = self.shared.admin.set(address);
     }
 
+    /// Has this configuration hold for every request that begins from now on, without an end of any connection or
+    /// stream; what begun before goes on as it is. What cannot change while it runs stays as it was at the start
+    /// ([`crate::config::Changes::fixed`] tells what that is).
+    ///
+    /// # Errors
+    /// Something that it names cannot be used; nothing has changed then.
+    pub async fn reload(&mut self, config: Arc<Config>) -> Result<(), SettingsError> {
+        let (before, metrics) = (self.settings.clone(), Arc::clone(&self.shared.metrics));
+        let access = before.access.in_format(config.log.access);
+        // It reads files.
+        let opened = tokio::task::spawn_blocking(move || Settings::open(config, Some(&before), access, &metrics));
+        self.settings = opened.await.expect("reading keys does not panic")?;
+        let most = self.settings.config.limits.connections;
+        self.shared.most_connections.store(most, Ordering::Relaxed);
+        let applied: Vec<_> = self.reactors.iter().map(|reactor| reactor.apply(self.settings.clone())).collect();
+        for applied in applied {
+            // An error means that the reactor is ending.
+            let _ = applied.await;
+        }
+        Ok(())
+    }
+
     /// A handle that hastens a drain.
     pub fn hasten(&self) -> PhaseSetter {
         self.lifecycle.setter()
@@ -221,7 +235,9 @@ impl Running {
     pub async fn drain(self) {
         let setter = self.lifecycle.setter();
         setter.advance(Phase::Draining);
-        let grace = self.grace;
+        let grace = self.settings.config.front.grace;
+        // While somebody may give them something the reactors do not end.
+        drop(self.reactors);
         let last_call = tokio::spawn({
             let setter = setter.clone();
             async move {
@@ -241,7 +257,7 @@ impl Running {
 impl View {
     /// None: ready for requests; else why not.
     pub fn not_ready(&self) -> Option<&'static str> {
-        let reactors = self.shared.config.front.reactors.max(1);
+        let reactors = self.shared.reactors;
         match *self.phase.borrow() {
             Phase::Starting => Some("starting"),
             Phase::Draining | Phase::Stopping => Some("shutting down"),

@@ -21,7 +21,7 @@ use http::HeaderMap;
 use jsonwebtoken::Header;
 use tokio::task::JoinSet;
 
-use crate::config::Config;
+use crate::config::{Config, KeySource, TokenKey, Tokens};
 use crate::error::Failure;
 use crate::origin::is_from_us;
 use crate::telemetry::{Metrics, TokenFault as Fault};
@@ -46,28 +46,44 @@ pub struct Auth {
     config: Arc<Config>,
     keys: Vec<Arc<KeySet>>,
     metrics: Arc<Metrics>,
+    /// Keep keys that change up to date, as long as somebody asks for rights.
+    keepers: JoinSet<()>,
 }
 
 impl Auth {
-    /// Reads the keys that are in files. Those that are fetched come later.
+    /// Reads the keys that are in files. Those that are fetched come later ([`Auth::keep`]); those that `before` has fetched
+    /// from the same place are there until then.
     ///
     /// # Errors
     /// The first key that cannot be used.
-    pub fn open(config: &Arc<Config>, metrics: &Arc<Metrics>) -> Result<Self, AuthError> {
+    pub fn open(config: &Arc<Config>, before: Option<&Self>, metrics: &Arc<Metrics>) -> Result<Self, AuthError> {
         ring::install();
         let tokens = &config.channels.tokens;
-        let keys = tokens.keys.iter().map(|key| KeySet::open(key, tokens).map(Arc::new)).collect::<Result<_, _>>()?;
-        Ok(Self { config: Arc::clone(config), keys, metrics: Arc::clone(metrics) })
+        let open = |key| match before.and_then(|before| before.fetched(key, tokens)) {
+            Some(fetched) => Ok(fetched),
+            None => KeySet::open(key, tokens).map(Arc::new),
+        };
+        let keys: Vec<Arc<KeySet>> = tokens.keys.iter().map(open).collect::<Result<_, _>>()?;
+        Ok(Self { config: Arc::clone(config), keys, metrics: Arc::clone(metrics), keepers: JoinSet::new() })
     }
 
-    /// Keeps keys that change up to date, in tasks of this runtime: as long as what it gives is there.
-    pub fn keep(&self) -> JoinSet<()> {
-        let mut tasks = JoinSet::new();
+    /// Keeps keys that change up to date, in tasks of this runtime, as long as it is there.
+    #[must_use]
+    pub fn keep(mut self) -> Self {
         for set in self.keys.iter().filter(|set| set.source.is_some()) {
             let limits = self.config.channels.tokens.clone();
-            tasks.spawn(refresh::keep(Arc::clone(set), limits, Arc::clone(&self.metrics)));
+            self.keepers.spawn(refresh::keep(Arc::clone(set), limits, Arc::clone(&self.metrics)));
         }
-        tasks
+        self
+    }
+
+    /// The set of this entry where it is fetched, and as it was: then the keys that are there are good.
+    fn fetched(&self, key: &TokenKey, limits: &Tokens) -> Option<Arc<KeySet>> {
+        let before = &self.config.channels.tokens;
+        let same_limits = Tokens { keys: limits.keys.clone(), ..before.clone() } == *limits;
+        let same = same_limits && matches!(key.source, KeySource::JwksUrl(_));
+        let at = before.keys.iter().position(|known| known == key).filter(|_| same)?;
+        self.keys.get(at).cloned()
     }
 
     /// What a request may do. `host` is the one it asked for. Without configured keys nothing is taken for a token; where

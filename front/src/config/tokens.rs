@@ -18,7 +18,7 @@ pub(crate) const LEAST_SECRET: usize = 32;
 const KIB: usize = 1024;
 
 /// Whose tokens are taken, and within which limits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tokens {
     /// The keys; none: tokens are not looked at.
     pub keys: Vec<TokenKey>,
@@ -41,7 +41,7 @@ pub struct Tokens {
 }
 
 /// One key, or one set of keys for the same algorithm.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenKey {
     /// The name in messages.
     pub name: String,

@@ -120,6 +120,7 @@ fn refused(context: &Context, why: Refused) -> Failure {
     match why {
         Refused::Away => Failure::Overload("the publishers cannot be reached now; try again"),
         Refused::Draining => Failure::Draining,
+        Refused::Changing => Failure::Overload("what holds for this channel is being changed; try again"),
         refused => sse::no_room(context, refused),
     }
 }

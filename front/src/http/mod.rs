@@ -5,6 +5,7 @@
 
 mod body;
 mod cors;
+mod current;
 mod files;
 mod hold;
 mod publish;
@@ -38,11 +39,13 @@ use crate::session::Sessions;
 use crate::telemetry::{AccessLog, Metrics};
 
 pub use body::Body;
+pub use current::Current;
 pub use publish::{Counts, Publishing};
 pub use respond::early_response;
 pub use router::{Router, Target};
 
-/// What the requests of one reactor need.
+/// What the requests of one reactor need. A reload makes another one ([`Current`]): whatever of it is not the
+/// configuration's is shared between them.
 pub struct Context {
     /// All settings.
     pub config: Arc<Config>,
@@ -53,7 +56,7 @@ pub struct Context {
     /// Browser channels.
     pub hub: Rc<Hub>,
     /// Publishing on them over HTTP.
-    pub publishing: Publishing,
+    pub publishing: Rc<Publishing>,
     /// Who may read and publish.
     pub auth: Arc<Auth>,
     /// Clients' sessions, where there are any.

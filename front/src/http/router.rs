@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
-use tempest_protocol::Keys;
+use tempest_protocol::{Keys, QueueName};
 
 use crate::config::{PublishRoute, Route, RouteKind, Segment};
 use crate::error::Failure;
@@ -46,17 +46,24 @@ pub enum Target<'r> {
 }
 
 impl Router {
-    /// Takes the routes in their order; each queue exists once however many routes lead to it. `depth_limit` is for
-    /// routes that say nothing of their queue's depth.
-    pub fn new(routes: &[Route], keys: &Keys, depth_limit: u64) -> (Self, Vec<Rc<QueueState>>) {
+    /// Takes the routes in their order; each queue exists once however many routes lead to it, and those that are `known`
+    /// stay the ones that they are. `depth_limit` is for routes that say nothing of their queue's depth. Gives the queues
+    /// that routes lead to.
+    pub fn new(
+        routes: &[Route],
+        keys: &Keys,
+        depth_limit: u64,
+        known: &[Rc<QueueState>],
+    ) -> (Self, Vec<Rc<QueueState>>) {
+        let known_as = |name: &QueueName| known.iter().find(|queue| queue.name == *name).cloned();
         let mut queues: HashMap<String, Rc<QueueState>> = HashMap::new();
         let routes = routes.iter().map(|route| {
             let lane = match &route.kind {
                 RouteKind::Queue(route) => {
                     let name = &route.queue;
-                    let state = queues
-                        .entry(name.to_string())
-                        .or_insert_with(|| QueueState::new(name.clone(), keys.of_queue(name.as_str())));
+                    let state = queues.entry(name.to_string()).or_insert_with(|| {
+                        known_as(name).unwrap_or_else(|| QueueState::new(name.clone(), keys.of_queue(name.as_str())))
+                    });
                     Some(Lane::new(Rc::clone(state), route.clone(), depth_limit))
                 }
                 RouteKind::Subscribe | RouteKind::Publish(_) | RouteKind::Files { .. } => None,

@@ -128,6 +128,7 @@ pub(super) async fn stream(
         // An EventSource that gets any other status never comes back; so this one is told when to.
         Err(Refused::Away) => return Ok(come_back_later("the publishers cannot be reached now", own)),
         Err(Refused::Draining) => return Ok(come_back_later("this server is going away", own)),
+        Err(Refused::Changing) => return Ok(come_back_later("what holds for this channel is being changed", own)),
         Err(refused) => return Err(no_room(context, refused)),
     };
     let resumed = ask.resumes.then(|| if opened.is_lossy() { ResumeOutcome::Lost } else { ResumeOutcome::Complete });
@@ -171,7 +172,7 @@ pub(super) fn no_room(context: &Context, refused: Refused) -> Failure {
             (Refusal::StreamsPerAddress, Failure::TooMany("too many streams are open from this address"))
         }
         Refused::User => (Refusal::StreamsPerUser, Failure::TooMany("too many streams are open for this user")),
-        Refused::Streams | Refused::Away | Refused::Draining => {
+        Refused::Streams | Refused::Away | Refused::Draining | Refused::Changing => {
             (Refusal::Streams, Failure::Overload("too many streams are open"))
         }
     };

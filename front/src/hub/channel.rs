@@ -24,6 +24,8 @@ pub(super) struct Channel {
     /// Publications so far.
     pub(super) published: Cell<u64>,
     pub(super) lag: Lag,
+    /// Another configuration holds for it by now: its streams are being sent away, and no other begins.
+    pub(super) outdated: Cell<bool>,
     max_messages: usize,
     max_bytes: usize,
     ring: RefCell<Ring>,
@@ -122,6 +124,7 @@ impl Channel {
             seats: Cell::new(1),
             published: Cell::new(0),
             lag: Lag::default(),
+            outdated: Cell::new(false),
             max_messages,
             max_bytes,
             ring: RefCell::new(Ring { retained, ..Ring::default() }),

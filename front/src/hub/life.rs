@@ -27,7 +27,7 @@ pub(super) fn come_back(why: &str) -> String {
 impl Hub {
     /// The sweep that ends a stream which begins now.
     pub(super) fn ends_at(&self) -> u32 {
-        let lasts = self.config.stream_life.map(|life| lasts(life, random_unit()));
+        let lasts = self.config().stream_life.map(|life| lasts(life, random_unit()));
         lasts.map_or(u32::MAX, |sweeps| self.clock.get().saturating_add(sweeps))
     }
 
@@ -40,6 +40,13 @@ impl Hub {
     /// Sends every reader away with a hint when to come back, evenly spread over `within`.
     pub async fn say_goodbye(self: Rc<Self>, within: Duration) {
         let readers: Vec<Rc<Reader>> = self.channels.borrow().values().flat_map(|channel| channel.readers()).collect();
+        send_away(readers, within).await;
+    }
+}
+
+/// Sends these readers away, evenly spread over `within`.
+pub(super) async fn send_away(readers: Vec<Rc<Reader>>, within: Duration) {
+    {
         let (started, mut steps) = (Instant::now(), interval(STEP));
         let mut told = 0;
         while told < readers.len() {

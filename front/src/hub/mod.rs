@@ -15,6 +15,7 @@ mod log;
 mod opening;
 mod places;
 mod reader;
+mod reload;
 mod several;
 mod stream;
 mod tap;
@@ -66,12 +67,13 @@ pub struct Totals {
 /// The channels of one reactor.
 pub struct Hub {
     broker: Rc<Broker>,
-    config: Channels,
+    /// A reload changes it.
+    config: RefCell<Rc<Channels>>,
     keys: Keys,
     /// What the keys of logs begin with.
     log_prefix: String,
     /// Places for streams that read what they have missed.
-    resuming: Arc<Semaphore>,
+    resuming: RefCell<Arc<Semaphore>>,
     totals: Arc<Totals>,
     metrics: Arc<Metrics>,
     channels: RefCell<HashMap<String, Rc<Channel>>>,
@@ -99,13 +101,15 @@ pub enum Refused {
     Away,
     /// The front is being shut down.
     Draining,
+    /// What holds for the channel has changed, and its streams have yet to end.
+    Changing,
 }
 
 impl Hub {
     /// A hub without channels.
     pub fn new(
         broker: Rc<Broker>,
-        config: Channels,
+        config: Rc<Channels>,
         keys: Keys,
         totals: Arc<Totals>,
         metrics: Arc<Metrics>,
@@ -114,8 +118,8 @@ impl Hub {
             broker,
             log_prefix: keys.log(""),
             keys,
-            resuming: Arc::new(Semaphore::new(config.resuming)),
-            config,
+            resuming: RefCell::new(Arc::new(Semaphore::new(config.resuming))),
+            config: RefCell::new(config),
             totals,
             metrics,
             channels: RefCell::default(),
@@ -128,22 +132,25 @@ impl Hub {
     }
 
     fn enter(&self, wanted: &Wanted) -> Result<Rc<Channel>, Refused> {
-        let name = &wanted.name;
+        let (name, config) = (&wanted.name, self.config());
         let key = match wanted.pattern {
-            false => format!("{}{name}", self.config.prefix),
-            true => format!("{PATTERN}{}{}", escape(&self.config.prefix, ALL_SPECIAL), escape(name, NOT_OURS)),
+            false => format!("{}{name}", config.prefix),
+            true => format!("{PATTERN}{}{}", escape(&config.prefix, ALL_SPECIAL), escape(name, NOT_OURS)),
         };
         let mut channels = self.channels.borrow_mut();
         if let Some(channel) = channels.get(&key) {
+            if channel.outdated.get() {
+                return Err(Refused::Changing);
+            }
             channel.seats.set(channel.seats.get() + 1);
             return Ok(Rc::clone(channel));
         }
-        if self.totals.channels.load(Ordering::Relaxed) >= self.config.channels {
+        if self.totals.channels.load(Ordering::Relaxed) >= config.channels {
             return Err(Refused::Channels);
         }
         self.totals.channels.fetch_add(1, Ordering::Relaxed);
         self.metrics.channels.inc();
-        let rule = self.config.rule(name).filter(|_| !wanted.pattern);
+        let rule = config.rule(name).filter(|_| !wanted.pattern);
         let history = rule.and_then(|rule| rule.history);
         let kind = Kind {
             name: name.clone(),
@@ -151,7 +158,7 @@ impl Hub {
             control: rule.is_some_and(|rule| rule.control),
             log: history.map(|history| ChannelLog::new(self.keys.log(&key), history)),
         };
-        let channel = Channel::new(&key, kind, self.config.buffer_messages, self.config.buffer_bytes);
+        let channel = Channel::new(&key, kind, config.buffer_messages, config.buffer_bytes);
         let channel = Rc::new(channel);
         channels.insert(key, Rc::clone(&channel));
         Ok(channel)
@@ -173,7 +180,7 @@ impl Hub {
 
     /// Streams open, or being opened, of a channel by the name that browsers use.
     pub fn streams_on(&self, name: &str) -> usize {
-        let key = format!("{}{name}", self.config.prefix);
+        let key = format!("{}{name}", self.config().prefix);
         self.channels.borrow().get(&key).map_or(0, |channel| channel.seats.get())
     }
 
@@ -198,7 +205,7 @@ impl Hub {
 
     /// True for the names of the system's own channels, which nobody may read or publish to.
     pub fn is_reserved(&self, name: &str) -> bool {
-        self.keys.is_reserved(name) || self.keys.is_reserved(&format!("{}{name}", self.config.prefix))
+        self.keys.is_reserved(name) || self.keys.is_reserved(&format!("{}{name}", self.config().prefix))
     }
 
     /// A message came from Redis.
@@ -235,11 +242,12 @@ impl Hub {
             },
             _ => (pattern, key, payload),
         };
-        let Some(name) = key.strip_prefix(&*self.config.prefix).filter(|name| !self.is_reserved(name)) else { return };
+        let config = self.config();
+        let Some(name) = key.strip_prefix(&*config.prefix).filter(|name| !self.is_reserved(name)) else { return };
         let Some(channel) = self.channels.borrow().get(&format!("{PATTERN}{pattern}")).cloned() else { return };
         self.metrics.publications.inc(PublicationKind::Plain);
         // A command to end is for those who asked for this channel by its name.
-        let array_form = self.config.rule(name).is_none_or(|rule| rule.array_form);
+        let array_form = config.rule(name).is_none_or(|rule| rule.array_form);
         let frame = Frame::of(&decode_payload(payload, array_form, false), None);
         channel.published.set(channel.published.get() + 1);
         self.deliver(&channel, Message { frame, id: None, channel: Some(name.into()), ours: false, hole: false });
@@ -323,7 +331,7 @@ impl Hub {
 
     /// Sweeps between two signs of life of a stream that begins now: the interval, less up to a fifth of it.
     fn beat_every(&self) -> u32 {
-        let seconds = self.config.heartbeat.as_secs_f64() * (1.0 - random_unit() / 5.0);
+        let seconds = self.config().heartbeat.as_secs_f64() * (1.0 - random_unit() / 5.0);
         (seconds / SWEEP.as_secs_f64()).max(1.0) as u32
     }
 }

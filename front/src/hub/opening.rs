@@ -4,7 +4,6 @@
 //! what was published before it is in the log, if the channel has one. It must not write to a socket.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tempest_protocol::LogId;
@@ -116,7 +115,7 @@ pub(super) fn ids_of(ids: impl Iterator<Item = Option<LogId>>) -> Option<String>
 impl Seat {
     fn new(hub: &Rc<Hub>, channel: Rc<Channel>, behind: Option<LogId>) -> Self {
         let reader = channel.join(u32::MAX, behind);
-        reader.draining.set(hub.draining.get());
+        reader.draining.set(hub.draining.get() || channel.outdated.get());
         Self { hub: Rc::clone(hub), channel, reader }
     }
 
@@ -162,8 +161,8 @@ impl Hub {
     pub async fn open(self: &Rc<Self>, wanted: &[Wanted], tell: bool) -> Result<Opened, Refused> {
         let place = self.count()?;
         let entered = self.enter_all(wanted)?;
-        let work = self.settle(wanted, entered);
-        let (seats, begins, permit) = timeout(self.config.subscribe_time, work).await.map_err(|_| Refused::Away)??;
+        let (work, time) = (self.settle(wanted, entered), self.config().subscribe_time);
+        let (seats, begins, permit) = timeout(time, work).await.map_err(|_| Refused::Away)??;
         Ok(Opened { hub: Rc::clone(self), seats, begins, tell, permit, _place: place })
     }
 
@@ -172,7 +171,7 @@ impl Hub {
         if self.draining.get() {
             return Err(Refused::Draining);
         }
-        if self.totals.streams.fetch_add(1, Ordering::Relaxed) >= self.config.streams {
+        if self.totals.streams.fetch_add(1, Ordering::Relaxed) >= self.config().streams {
             self.totals.streams.fetch_sub(1, Ordering::Relaxed);
             return Err(Refused::Streams);
         }
@@ -206,7 +205,8 @@ impl Hub {
             }
             Ok(())
         };
-        timeout(self.config.subscribe_time, work).await.map_err(|_| Refused::Away)??;
+        let time = self.config().subscribe_time;
+        timeout(time, work).await.map_err(|_| Refused::Away)??;
         Ok(Kept { _entered: entered, _place: place })
     }
 
@@ -284,7 +284,7 @@ impl Hub {
         permit: &mut Option<OwnedSemaphorePermit>,
     ) -> (Option<LogId>, Begin) {
         if permit.is_none() {
-            *permit = Arc::clone(&self.resuming).acquire_owned().await.ok();
+            *permit = self.resuming().acquire_owned().await.ok();
         }
         let mut backoff = Backoff::new(AGAIN.0, AGAIN.1);
         loop {

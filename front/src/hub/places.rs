@@ -52,7 +52,8 @@ impl Hub {
         if self.draining.get() {
             return Err(Refused::Draining);
         }
-        let limits = (self.config.streams_per_address, self.config.streams_per_user);
+        let config = self.config();
+        let limits = (config.streams_per_address, config.streams_per_user);
         Place::take(&self.totals, address, user, limits)
     }
 }

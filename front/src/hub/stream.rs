@@ -368,8 +368,11 @@ impl<G> Stream<G> {
         debug_assert!(!Channel::within_message(self.reader()), "own bytes would split a message");
         if self.seats().iter().any(|seat| seat.reader.ending.get()) {
             self.leave("", StreamDrop::Control)
-        } else if self.reader().draining.get() {
-            self.leave(&come_back("this server is going away"), StreamDrop::Drain)
+        } else if self.seats().iter().any(|seat| seat.reader.draining.get()) {
+            match self.is_draining() {
+                true => self.leave(&come_back("this server is going away"), StreamDrop::Drain),
+                false => self.leave(&come_back("what holds for this channel has changed"), StreamDrop::Changed),
+            }
         } else if self.reader().over.get() {
             self.leave(&come_back("this stream has lasted long enough"), StreamDrop::Life)
         } else if self.reader().beat.get() {

@@ -48,6 +48,8 @@ enum End {
     Unsubscribed,
     /// The front is being shut down.
     Drain,
+    /// Another configuration holds for the channel by now.
+    Changed,
     /// More waited than may.
     Slow,
 }
@@ -74,7 +76,10 @@ impl Hub {
     /// Listens to these channels (as the browser names them) once Redis has confirmed all of them; `once`: to their next
     /// message and no more.
     pub async fn tap(self: &Rc<Self>, channels: Vec<String>, once: bool) -> Result<Tap, Refused> {
-        let keys: Vec<String> = channels.iter().map(|name| format!("{}{name}", self.config.prefix)).collect();
+        let keys: Vec<String> = {
+            let config = self.config();
+            channels.iter().map(|name| format!("{}{name}", config.prefix)).collect()
+        };
         // Before it is subscribed: what comes at once must find somebody.
         let place = Place::new(self, keys, once);
         let kept = self.keep(&channels).await?;
@@ -122,6 +127,7 @@ impl Drop for Tap {
         match end {
             Some(End::Slow) => metrics.stream_drops.inc(StreamDrop::Slow),
             Some(End::Drain) => metrics.stream_drops.inc(StreamDrop::Drain),
+            Some(End::Changed) => metrics.stream_drops.inc(StreamDrop::Changed),
             Some(End::Unsubscribed) => {}
             // One who has got all it wanted has not left.
             None if self.place.ear.once => {}
@@ -132,10 +138,11 @@ impl Drop for Tap {
 
 impl Place {
     fn new(hub: &Rc<Hub>, keys: Vec<String>, once: bool) -> Self {
+        let config = hub.config();
         let ear = Rc::new(Ear {
             state: RefCell::default(),
-            most_messages: hub.config.buffer_messages,
-            most_bytes: hub.config.buffer_bytes,
+            most_messages: config.buffer_messages,
+            most_bytes: config.buffer_bytes,
             once,
         });
         let serial = hub.taps.serial.get();
@@ -174,6 +181,12 @@ impl Taps {
         let cut: Vec<_> = ears.values().filter_map(|ear| ear.hear(data.as_ref())).collect();
         drop(listening);
         cut.into_iter().for_each(|act| act());
+    }
+
+    /// Sends away those who listen to this channel.
+    pub(super) fn send_away(&self, key: &str) {
+        let listening = self.listening.borrow();
+        listening.get(key).into_iter().flat_map(HashMap::values).for_each(|ear| ear.end(End::Changed));
     }
 
     /// The front is being shut down.

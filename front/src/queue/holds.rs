@@ -3,6 +3,8 @@
 //! The codec has read a hold by then; what is left depends on the configuration. Whether a channel is public is not asked:
 //! the worker's answer is the permission.
 
+use std::rc::Rc;
+
 use tempest_protocol::{Hold, Keys};
 
 use crate::config::Channels;
@@ -13,13 +15,13 @@ pub struct Holds {
     /// Spells the system's own names.
     pub keys: Keys,
     /// Limits, and what stands before a channel's name in Redis.
-    pub channels: Channels,
+    pub channels: Rc<Channels>,
 }
 
 impl Holds {
     /// True where every channel may be read by whoever the worker lets, and there are not too many.
     pub(super) fn takes(&self, hold: &Hold) -> bool {
-        let Channels { prefix, per_stream, logs_per_stream, .. } = &self.channels;
+        let Channels { prefix, per_stream, logs_per_stream, .. } = &*self.channels;
         let reserved = |name: &String| self.keys.is_reserved(name) || self.keys.is_reserved(&format!("{prefix}{name}"));
         let with_history = hold.channels.iter().filter(|name| self.channels.has_history(name)).count();
         !hold.channels.iter().any(reserved) && hold.channels.len() <= *per_stream && with_history <= *logs_per_stream
@@ -35,7 +37,7 @@ mod tests {
 
     fn of(config: &str) -> Holds {
         let config = Config::from_toml(config, Path::new(".")).expect("a good configuration");
-        Holds { keys: Keys::new("tempest"), channels: config.channels }
+        Holds { keys: Keys::new("tempest"), channels: Rc::new(config.channels) }
     }
 
     #[test]

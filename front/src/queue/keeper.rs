@@ -49,9 +49,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// One for each queue of a dispatch.
+    /// One for each queue of a dispatch that has none.
     pub fn all(dispatch: &Rc<Dispatch>) -> Vec<Self> {
-        let queues = dispatch.queues.borrow();
         let keeper = |queue: &Rc<QueueState>| Self {
             dispatch: Rc::clone(dispatch),
             queue: Rc::clone(queue),
@@ -60,10 +59,10 @@ impl Keeper {
             holds_lease: false,
             claimed: false,
         };
-        queues.iter().map(keeper).collect()
+        dispatch.queues().iter().filter(|queue| !queue.kept.replace(true)).map(keeper).collect()
     }
 
-    /// Keeps until dropped.
+    /// Keeps until dropped, or until nobody can ask for the queue any more and nothing of it is claimed.
     pub async fn keep(mut self) {
         let mut looks = interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -74,6 +73,11 @@ impl Keeper {
             }
             if self.is_wanted() {
                 self.watch_for(LOOK).await;
+            }
+            // Routes that lead to it hold it, and so do requests that wait.
+            if Rc::strong_count(&self.queue) == 1 && !self.is_wanted() {
+                tracing::debug!(queue = %self.queue.name, "no route leads to it any more");
+                return;
             }
         }
     }
@@ -206,8 +210,10 @@ impl Keeper {
         }
         let owned = keys.of_reap(worker);
         let all: Vec<&str> = owned.iter().map(String::as_str).collect();
-        let limits = &self.dispatch.limits;
-        let (crashes, dead_letters) = (limits.crashes.to_string(), limits.dead_letters.to_string());
+        let (crashes, dead_letters) = {
+            let limits = self.dispatch.limits.borrow();
+            (limits.crashes.to_string(), limits.dead_letters.to_string())
+        };
         let certain_flag: &[u8] = if *certain { b"1" } else { b"0" };
         let values: [&[u8]; 6] = [
             worker.as_bytes(),

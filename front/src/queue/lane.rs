@@ -30,6 +30,8 @@ pub struct QueueState {
     /// The keys of its three lists.
     pub(super) lists: [String; 3],
     pub(super) withdrawn: String,
+    /// A keeper looks after it.
+    pub(super) kept: Cell<bool>,
     /// Requests that wait for answers here.
     waiting: Cell<usize>,
     wanted: Notify,
@@ -67,6 +69,7 @@ impl QueueState {
             name,
             lists: [keys.normal().to_owned(), keys.high(), keys.low()],
             withdrawn: keys.withdrawn(),
+            kept: Cell::new(false),
             keys,
             waiting: Cell::new(0),
             wanted: Notify::new(),

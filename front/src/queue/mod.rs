@@ -10,6 +10,7 @@ mod keeper;
 mod lane;
 mod notes;
 mod pending;
+mod queues;
 mod rate;
 mod retry;
 mod submit;
@@ -18,7 +19,7 @@ mod watch;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -82,12 +83,13 @@ pub struct Dispatch {
     broker: Rc<Broker>,
     reactor: ReactorId,
     reply_to: String,
-    limits: Limits,
-    holds: Holds,
+    /// A reload changes them.
+    limits: RefCell<Limits>,
+    holds: RefCell<Holds>,
     metrics: Arc<Metrics>,
     problems: Arc<Problems>,
     pending: RefCell<HashMap<u64, Pending, BuildHasherDefault<BySerial>>>,
-    queues: RefCell<Vec<Rc<QueueState>>>,
+    queues: RefCell<Vec<Weak<QueueState>>>,
     serial: Cell<u64>,
     /// Where jobs are written before their length is known.
     scratch: Cell<Vec<u8>>,
@@ -114,8 +116,8 @@ impl Dispatch {
             broker,
             reactor,
             reply_to,
-            limits,
-            holds,
+            limits: RefCell::new(limits),
+            holds: RefCell::new(holds),
             metrics,
             problems,
             pending: RefCell::default(),
@@ -130,11 +132,6 @@ impl Dispatch {
     /// Who gets the messages of kinds that mean nothing here.
     pub fn set_others(&self, take: impl Fn(&[u8]) -> bool + 'static) {
         *self.others.borrow_mut() = Some(Box::new(take));
-    }
-
-    /// A queue that is to be looked after.
-    pub fn add_queue(&self, queue: Rc<QueueState>) {
-        self.queues.borrow_mut().push(queue);
     }
 
     /// Notes one that waits; true: it is the only one.
@@ -206,7 +203,7 @@ impl Dispatch {
         let left = pending.deadline.saturating_duration_since(Instant::now());
         let (depth, from_head, until) = match why {
             Withdrawal::Late => (EXPIRED_DEPTH, true, TELL_LATE),
-            Withdrawal::Left => (self.limits.withdraw_depth, false, left),
+            Withdrawal::Left => (self.limits.borrow().withdraw_depth, false, left),
         };
         let queue = &pending.lane.queue;
         self.broker.withdraw(&Withdraw {
@@ -219,7 +216,7 @@ impl Dispatch {
             depth: (!pending.begun()).then_some(depth),
             from_head,
             now,
-            noted: self.limits.withdrawn,
+            noted: self.limits.borrow().withdrawn,
         });
     }
 
@@ -309,7 +306,7 @@ impl Dispatch {
         let again = match self.pending.borrow_mut().get_mut(&serial) {
             Some(pending) if !pending.begun() => {
                 pending.sent = Sent::Unknown;
-                pending.repeatable && pending.attempt < self.limits.attempts
+                pending.repeatable && pending.attempt < self.limits.borrow().attempts
             }
             _ => false,
         };
@@ -362,7 +359,7 @@ impl Dispatch {
             let open = table.iter_mut().filter(|(_, p)| !p.begun());
             open.filter_map(|(serial, p)| match p.sent {
                 Sent::Again => Some((*serial, false)),
-                Sent::Queued | Sent::Unknown if forgot && p.repeatable && p.attempt < self.limits.attempts => {
+                Sent::Queued | Sent::Unknown if forgot && p.repeatable && p.attempt < self.limits.borrow().attempts => {
                     Some((*serial, true))
                 }
                 Sent::Queued if forgot => {
@@ -383,7 +380,7 @@ impl Dispatch {
     /// To be called with messages from the answer list or channel, in order.
     pub fn answers(&self, messages: &[Bytes]) {
         for message in messages {
-            match decode_answer(message, self.limits.answer_bytes, false) {
+            match decode_answer(message, self.limits.borrow().answer_bytes, false) {
                 Decoded::Answer(answer) => self.answer(message, &answer),
                 Decoded::Died(death) => self.died(&death),
                 Decoded::Ignored { .. } if self.others.borrow().as_ref().is_some_and(|take| take(message)) => {}
@@ -396,9 +393,9 @@ impl Dispatch {
     fn answer(&self, message: &Bytes, answer: &Answer<'_>) {
         let serial = self.reactor.serial(&answer.id);
         let bounds = Bounds {
-            buffer: self.limits.answer_buffer,
-            reorder: self.limits.answer_reorder,
-            may_hold: answer.hold.as_deref().is_none_or(|hold| self.holds.takes(hold)),
+            buffer: self.limits.borrow().answer_buffer,
+            reorder: self.limits.borrow().answer_reorder,
+            may_hold: answer.hold.as_deref().is_none_or(|hold| self.holds.borrow().takes(hold)),
         };
         let taken = serial.and_then(|serial| {
             let mut table = self.pending.borrow_mut();
@@ -434,7 +431,9 @@ impl Dispatch {
         };
         let head_only = self.pending.borrow().get(&serial).is_some_and(|pending| pending.head_only);
         // Where only the head was asked for, the length is that of a body that is not there.
-        if let (true, Decoded::Answer(answer)) = (head_only, decode_answer(message, self.limits.answer_bytes, true)) {
+        if let (true, Decoded::Answer(answer)) =
+            (head_only, decode_answer(message, self.limits.borrow().answer_bytes, true))
+        {
             self.answer(message, &answer);
             return;
         }
@@ -468,7 +467,7 @@ impl Dispatch {
             Some(pending) if pending.attempt == death.attempt => Left {
                 repeatable: pending.repeatable,
                 attempt: pending.attempt,
-                attempts: self.limits.attempts,
+                attempts: self.limits.borrow().attempts,
                 begun: pending.begun(),
             },
             // It was answered before the end, or another worker has it by now.

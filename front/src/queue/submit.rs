@@ -64,7 +64,7 @@ pub struct Ticket {
 impl Dispatch {
     /// Pushes a request's job. The error says why it was not taken; nothing was written then.
     pub fn submit(self: &Rc<Self>, request: &Request<'_>, id: &RequestId) -> Result<Ticket, Failure> {
-        if self.waiting() >= self.limits.pending {
+        if self.waiting() >= self.limits.borrow().pending {
             self.metrics.refused.inc(Refusal::TooManyPending);
             return Err(Failure::Overload("too many requests are waiting"));
         }

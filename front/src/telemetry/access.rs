@@ -7,13 +7,16 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
 use super::logging::Background;
 use crate::config::AccessLog as Format;
+
+/// The name of the thread that writes.
+const NAME: &str = "access-log";
 
 /// One request, answered.
 #[derive(Clone, Copy, Debug)]
@@ -42,63 +45,61 @@ pub struct Entry<'a> {
 
 /// Writes entries; cheap to clone, one for each reactor.
 #[derive(Clone, Debug)]
-pub struct AccessLog(Option<Arc<Open>>);
-
-#[derive(Debug)]
-struct Open {
-    background: Background,
+pub struct AccessLog {
     format: Format,
+    /// Begun with the first line, and then the same however the format changes: its end would have to be waited for.
+    sink: Arc<OnceLock<Background>>,
 }
 
 impl AccessLog {
     /// To standard output, in the configured format.
     pub fn start(format: Format) -> Self {
-        Self::to(format, io::stdout())
-    }
-
-    /// No access log.
-    pub fn off() -> Self {
-        Self(None)
+        Self { format, sink: Arc::default() }
     }
 
     /// To anything.
     pub fn to(format: Format, sink: impl io::Write + Send + 'static) -> Self {
-        if format == Format::Off {
-            return Self::off();
-        }
-        Self(Some(Arc::new(Open { background: Background::new("access-log", sink), format })))
+        Self { format, sink: Arc::new(OnceLock::from(Background::new(NAME, sink))) }
+    }
+
+    /// The same log in another format.
+    #[must_use]
+    pub fn in_format(&self, format: Format) -> Self {
+        Self { format, sink: Arc::clone(&self.sink) }
     }
 
     /// False where entries are not written: then they need not be made.
     pub fn is_on(&self) -> bool {
-        self.0.is_some()
+        self.format != Format::Off
+    }
+
+    fn line(&self, line: &str) {
+        let sink = self.sink.get_or_init(|| Background::new(NAME, io::stdout()));
+        // Handing a line over cannot fail: one that finds no room is counted.
+        let _ = io::Write::write_all(&mut sink.writer.clone(), line.as_bytes());
     }
 
     /// Writes one line; drops it when too many are waiting. Never blocks.
     pub fn write(&self, entry: &Entry<'_>) {
-        let Some(open) = &self.0 else { return };
         let (target, referer) = (masked(entry.target.as_bytes()), entry.referer.map(masked));
         let target = String::from_utf8_lossy(&target);
         let entry = Entry { target: &target, referer: referer.as_deref(), ..*entry };
-        let line = match open.format {
+        let line = match self.format {
             Format::Off => return,
             Format::Combined => combined(&entry, SystemTime::now()),
             Format::Json => json(&entry, SystemTime::now()),
         };
-        // Handing a line over cannot fail: one that finds no room is counted.
-        let _ = io::Write::write_all(&mut open.background.writer.clone(), line.as_bytes());
+        self.line(&line);
     }
 
-    /// Writes a line that is one of this log already: that of a child. Never blocks.
+    /// Writes a line that is one of this log already: that of a child, which knows whether there is one. Never blocks.
     pub fn relay(&self, line: &str) {
-        if let Some(open) = &self.0 {
-            let _ = io::Write::write_all(&mut open.background.writer.clone(), format!("{line}\n").as_bytes());
-        }
+        self.line(&format!("{line}\n"));
     }
 
     /// Lines dropped so far.
     pub fn dropped(&self) -> usize {
-        self.0.as_ref().map_or(0, |open| open.background.drops.dropped_lines())
+        self.sink.get().map_or(0, |sink| sink.drops.dropped_lines())
     }
 }
 

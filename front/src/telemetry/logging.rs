@@ -45,8 +45,12 @@ impl Background {
 }
 
 /// The running log. Dropped last: what is still waiting is written then.
-#[derive(Debug)]
-pub struct Logging(Background, Style);
+pub struct Logging {
+    background: Background,
+    style: Style,
+    /// Puts another filter in place.
+    filter: Filter,
+}
 
 /// Takes lines that are lines of this log already: those of a child that logs as we do.
 #[derive(Clone, Debug)]
@@ -78,38 +82,54 @@ pub fn start(log: &Log) -> Logging {
         (_, true) if std::env::var_os("NO_COLOR").is_none() => Style::Terminal,
         _ => Style::Plain,
     };
-    let subscriber = subscriber(style, &log.level, background.writer.clone());
+    let (subscriber, filter) = subscriber(style, &log.level, background.writer.clone());
     if tracing::subscriber::set_global_default(subscriber).is_err() {
         tracing::debug!("the log had been started before");
     }
-    Logging(background, style)
+    Logging { background, style, filter }
 }
 
 impl Logging {
     /// The format, decided.
     pub fn format(&self) -> LogFormat {
-        if self.1 == Style::Json { LogFormat::Json } else { LogFormat::Text }
+        if self.style == Style::Json { LogFormat::Json } else { LogFormat::Text }
+    }
+
+    /// Logs what this level, or filter, lets through from now on. It has been checked when the configuration was read.
+    pub fn set_level(&self, level: &str) {
+        (self.filter)(EnvFilter::new(level));
     }
 
     /// For lines of children that log in [`Logging::format`].
     pub fn relay(&self) -> Relay {
-        Relay(self.0.writer.clone())
+        Relay(self.background.writer.clone())
     }
 
     /// Brings the metric of dropped lines up to date; `access` is the access log's share.
     pub fn count_dropped(&self, metrics: &Metrics, access: &super::AccessLog) {
-        let dropped = self.0.drops.dropped_lines() + access.dropped();
+        let dropped = self.background.drops.dropped_lines() + access.dropped();
         metrics.log_lines_dropped.set(dropped as u64);
     }
 }
 
-fn subscriber(style: Style, level: &str, writer: NonBlocking) -> Box<dyn Subscriber + Send + Sync> {
-    let filter = EnvFilter::new(level);
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+type Filter = Box<dyn Fn(EnvFilter) + Send + Sync>;
+
+fn subscriber(style: Style, level: &str, writer: NonBlocking) -> (Box<dyn Subscriber + Send + Sync>, Filter) {
+    /// The way to change the filter of a subscriber that is being built; its type differs with the style.
+    macro_rules! changeable {
+        ($builder:expr) => {{
+            let builder = $builder.with_env_filter(EnvFilter::new(level)).with_filter_reloading();
+            let handle = builder.reload_handle();
+            // Fails only where there is no subscriber any more.
+            let change: Filter = Box::new(move |filter| drop(handle.reload(filter)));
+            (Box::new(builder.finish()), change)
+        }};
+    }
+    let builder = tracing_subscriber::fmt().with_writer(writer);
     match style {
-        Style::Json => Box::new(builder.json().flatten_event(true).with_current_span(false).finish()),
-        Style::Terminal => Box::new(builder.event_format(Lines { colour: true }).finish()),
-        Style::Plain => Box::new(builder.event_format(Lines { colour: false }).finish()),
+        Style::Json => changeable!(builder.json().flatten_event(true).with_current_span(false)),
+        Style::Terminal => changeable!(builder.event_format(Lines { colour: true })),
+        Style::Plain => changeable!(builder.event_format(Lines { colour: false })),
     }
 }
 
@@ -232,7 +252,7 @@ mod tests {
     fn logged(style: Style, level: &str, act: impl FnOnce()) -> String {
         let sink = Sink::default();
         let background = Background::new("test", sink.clone());
-        tracing::subscriber::with_default(subscriber(style, level, background.writer.clone()), act);
+        tracing::subscriber::with_default(subscriber(style, level, background.writer.clone()).0, act);
         drop(background);
         let bytes = sink.0.lock().expect("no writer panics").clone();
         String::from_utf8(bytes).expect("the log is UTF-8")

@@ -210,6 +210,8 @@ label! {
         Lagged => "lagged",
         /// The front was shutting down.
         Drain => "drain",
+        /// A reload has changed what holds for its channel, or closed that.
+        Changed => "changed",
         /// The token that opened it was over.
         Expired => "expired",
         /// Its reader left.

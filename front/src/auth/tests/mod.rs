@@ -41,7 +41,7 @@ impl Folder {
 
     fn open_all(&self, text: &str) -> Result<Auth, AuthError> {
         let config = Config::from_toml(text, &self.0).unwrap_or_else(|problems| panic!("{problems}"));
-        Auth::open(&Arc::new(config), &Arc::new(Metrics::new()))
+        Auth::open(&Arc::new(config), None, &Arc::new(Metrics::new()))
     }
 }
 

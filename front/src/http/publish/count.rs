@@ -29,7 +29,7 @@ pub struct Counts {
     channel: String,
     /// What browsers' names of channels are prefixed with in Redis.
     prefix: String,
-    time: Duration,
+    time: Cell<Duration>,
     next: Cell<u64>,
     open: RefCell<HashMap<u64, Open>>,
 }
@@ -77,7 +77,21 @@ impl Counts {
     /// waited for.
     pub fn new(broker: Rc<Broker>, hub: Rc<Hub>, keys: Keys, prefix: &str, time: Duration) -> Rc<Self> {
         let (channel, prefix) = (keys.count(), prefix.to_owned());
-        Rc::new(Self { broker, hub, keys, channel, prefix, time, next: Cell::new(0), open: RefCell::default() })
+        Rc::new(Self {
+            broker,
+            hub,
+            keys,
+            channel,
+            prefix,
+            time: Cell::new(time),
+            next: Cell::new(0),
+            open: RefCell::default(),
+        })
+    }
+
+    /// Waits so long for others from the next question on.
+    pub fn apply(&self, time: Duration) {
+        self.time.set(time);
     }
 
     /// Hears questions from now on.
@@ -146,7 +160,7 @@ impl Counts {
             self.broker.forget(Command::new(&[b"PUBLISH", self.channel.as_bytes(), &asked]));
         }
         self.open.borrow_mut().insert(id, open);
-        Question { counts: Rc::clone(self), id, until: Instant::now() + self.time, all }
+        Question { counts: Rc::clone(self), id, until: Instant::now() + self.time.get(), all }
     }
 }
 

@@ -35,6 +35,17 @@ impl Publishing {
         Self { broker, keys, rules: RefCell::default(), counts }
     }
 
+    /// Other settings: asks anew which rules there are, and waits so long for the counts of others.
+    pub fn apply(&self, count_time: Duration) {
+        self.rules.replace(None);
+        self.counts.apply(count_time);
+    }
+
+    /// The reactor's questions.
+    pub fn counts(&self) -> Rc<Counts> {
+        Rc::clone(&self.counts)
+    }
+
     /// Which channels have a history.
     pub(super) async fn rules(&self, by: Instant) -> Result<Rc<HistoryRules>, NotPublished> {
         let now = Instant::now();

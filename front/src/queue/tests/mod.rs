@@ -102,7 +102,7 @@ impl Setup {
         let queue = QueueState::new(name, Keys::new("tempest").of_queue("web"));
         let lane = Lane::new(Rc::clone(&queue), self.route, self.limits.queue_depth);
         let channels = Config::from_toml("", Path::new(".")).expect("the defaults are good").channels;
-        let holds = Holds { keys: Keys::new("tempest"), channels };
+        let holds = Holds { keys: Keys::new("tempest"), channels: Rc::new(channels) };
         let (dispatch_metrics, dispatch_problems) = (Arc::clone(&metrics), Arc::clone(&problems));
         let dispatch = Dispatch::new(
             Rc::clone(&broker),
@@ -113,7 +113,7 @@ impl Setup {
             dispatch_metrics,
             dispatch_problems,
         );
-        dispatch.add_queue(queue);
+        dispatch.add_queue(&queue);
         World { dispatch, broker, lane, metrics, problems }
     }
 }

@@ -13,7 +13,7 @@ pub(super) fn all(criterion: &mut Criterion) {
     for count in [1, 10, 100] {
         let routes: Vec<_> = (1..count).map(|nth| route(&format!("/api/v1/things{nth}/{{id}}"))).collect();
         let routes = [routes, vec![route("/{rest...}")]].concat();
-        let (router, _) = Router::new(&routes, &Keys::new("tempest"), 10_000);
+        let (router, _) = Router::new(&routes, &Keys::new("tempest"), 10_000, &[]);
         let find = || {
             router.find(black_box(&Method::GET), black_box(Some("app.example.org")), black_box("/api/v1/orders/18034"))
         };
