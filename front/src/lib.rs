@@ -24,6 +24,7 @@ pub mod origin;
 pub mod queue;
 pub mod reactor;
 pub mod registry;
+mod reload;
 pub mod run;
 pub mod server;
 pub mod session;

@@ -2,6 +2,7 @@
 //! command line or configuration). It decides nothing else.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,21 +27,35 @@ fn main() -> ExitCode {
         Command::Supervise(supervise) => run(Mode::Supervise, &supervise.flags()),
         Command::Publish(publish) => with_config(Mode::Client, &publish.place.0, |loaded| send(loaded, &publish)),
         Command::Status(status) => with_config(Mode::Client, &status.place.0, |loaded| show(loaded, &status)),
+        Command::Reload(which) => reload(&which.0),
         Command::Config { command: ConfigCommand::Check { file } } => check(file),
     }
 }
 
+fn env(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|text| text.to_string_lossy().into_owned())
+}
+
+fn in_folder(then: impl FnOnce(&Path) -> ExitCode) -> ExitCode {
+    match std::env::current_dir() {
+        Ok(folder) => then(&folder),
+        Err(error) => complain(1, format_args!("cannot find the working folder: {error}")),
+    }
+}
+
+fn reload(flags: &Flags) -> ExitCode {
+    in_folder(|folder| match config::whereabouts(flags, &env, folder) {
+        Ok(whereabouts) => tell(commands::reload(&whereabouts)),
+        Err(problems) => complain(2, problems),
+    })
+}
+
 /// Reads the configuration; all its faults end the process.
 fn with_config(mode: Mode, flags: &Flags, then: impl FnOnce(Loaded) -> ExitCode) -> ExitCode {
-    let env = |name: &str| std::env::var_os(name).map(|text| text.to_string_lossy().into_owned());
-    let folder = match std::env::current_dir() {
-        Ok(folder) => folder,
-        Err(error) => return complain(1, format_args!("cannot find the working folder: {error}")),
-    };
-    match config::load(mode, flags, &env, &folder) {
+    in_folder(|folder| match config::load(mode, flags, &env, folder) {
         Ok(loaded) => then(loaded),
         Err(problems) => complain(2, format_args!("the configuration is wrong\n{problems}")),
-    }
+    })
 }
 
 fn run(mode: Mode, flags: &Flags) -> ExitCode {
@@ -87,7 +102,7 @@ fn up(loaded: Loaded, passed: Vec<Passed>, logging: Logging) -> ExitCode {
 }
 
 fn front(loaded: Loaded, passed: Vec<Passed>, logging: &Logging) -> ExitCode {
-    match tempest::run::front(loaded.config, passed, logging) {
+    match tempest::run::front(loaded, passed, logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(1, error),
     }

@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 pub const SOCKET: &str = "NOTIFY_SOCKET";
 /// What a status that is not «ready» begins with.
 pub const NOT_READY: &str = "not ready: ";
+/// What became of a reload, 1 or 0; systemd leaves names with X_ to others.
+const RELOADED: &str = "X_TEMPEST_RELOADED";
 /// How long a supervisor whose socket is full is waited for.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -83,6 +85,11 @@ impl Notifier {
     /// It is on the way to something new; [`Notifier::ready`] follows.
     pub fn reloading(&self, status: &str) {
         self.say(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS={status}", monotonic_us()));
+    }
+
+    /// The configuration was read anew: it holds now, or was refused. For `tempest up`; others pass over it.
+    pub fn reloaded(&self, holds: bool) {
+        self.say(&format!("{RELOADED}={}\nMAINPID={}", u8::from(holds), std::process::id()));
     }
 
     /// It is ending.
@@ -157,6 +164,12 @@ impl State {
         };
         Some((value("MAINPID")?.parse().ok()?, state))
     }
+}
+
+/// Who says that it has read its configuration anew, and whether that holds; None for other messages.
+pub fn parse_reloaded(message: &str) -> Option<(i32, bool)> {
+    let value = |name: &str| message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    Some((value("MAINPID")?.parse().ok()?, value(RELOADED)? == "1"))
 }
 
 #[cfg(test)]

@@ -159,6 +159,7 @@ async fn run(shared: Arc<Shared>, index: usize, life: Life, mut incoming: mpsc::
 }
 
 struct Reactor {
+    index: usize,
     current: Rc<Current>,
     broker: Rc<Broker>,
     connections: Rc<Connections>,
@@ -199,7 +200,7 @@ impl Reactor {
         let context =
             Context { config, router, dispatch, hub, publishing, auth, sessions, metrics, body_memory, access, life };
         let current = Rc::new(Current::new(context));
-        Self { current, broker, connections: Rc::default(), serving: Rc::default() }
+        Self { index, current, broker, connections: Rc::default(), serving: Rc::default() }
     }
 
     fn start(&self, shared: &Arc<Shared>, index: usize, life: &Life) {

@@ -73,6 +73,12 @@ fn history_rules(channels: &Channels) -> Vec<u8> {
     serde_json::Value::from_iter(rules).to_string().into_bytes()
 }
 
+/// Says which channels keep what, for whoever publishes.
+pub(crate) fn say_history(broker: &Broker, config: &Config) {
+    let (rules, key) = (history_rules(&config.channels), config.redis.keys.history());
+    broker.forget(Command::new(&[b"SET", key.as_bytes(), &rules, b"PX", HISTORY_MS]));
+}
+
 /// The queues that routes lead to, each once.
 fn queues(config: &Config) -> Vec<&str> {
     let named = config.routes.iter().filter_map(|route| match &route.kind {
@@ -193,12 +199,8 @@ impl Registry {
         }
     }
 
-    /// Says which channels keep what, for whoever publishes.
     fn write_history(&self) {
-        let config = self.config();
-        let rules = history_rules(&config.channels);
-        let key = config.redis.keys.history();
-        self.broker.forget(Command::new(&[b"SET", key.as_bytes(), &rules, b"PX", HISTORY_MS]));
+        say_history(&self.broker, &self.config());
     }
 
     /// Frees the lists of dead reactors and forgets what is long gone.

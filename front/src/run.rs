@@ -1,23 +1,23 @@
 //! `tempest front`: a front on its own, until it is told to end.
 //!
-//! Signals end here: the first drains, the second hastens. SIGHUP drains as well: a closed terminal sends it, and by
-//! itself it would cut every connection.
+//! Signals end here: the first that asks for the end drains, the second hastens, and SIGHUP reads the configuration anew.
 
-use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-use crate::admin::{Admin, Subject};
-use crate::config::{Config, RedisUrl};
+use crate::admin::{Admin, Asks, Reloads, Report, Subject, reloads};
+use crate::config::{Loaded, Mode, RedisUrl};
 use crate::lifecycle::Phase;
 use crate::listener::{Listeners, Passed};
 use crate::notify::{Notifier, State};
+use crate::reload::Reloading;
 use crate::server::{self, Running, StartError, View};
 use crate::telemetry::AccessLog;
 use crate::telemetry::logging::Logging;
+use crate::up::signals::Signals;
 
 /// How often the count of dropped log lines is brought up to date.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -25,47 +25,113 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether the front is ready, at first and later.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
-/// Runs a front until SIGTERM, SIGINT or SIGHUP and drains it; `passed` are the sockets that it was given.
+/// Runs a front until SIGTERM or SIGINT and drains it; `passed` are the sockets that it was given.
 ///
 /// # Errors
 /// What kept it from starting.
-pub fn front(config: Config, passed: Vec<Passed>, logging: &Logging) -> Result<(), StartError> {
+pub fn front(loaded: Loaded, passed: Vec<Passed>, logging: &Logging) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        let signals = Signals::listen()?;
+        let config = Arc::new(loaded.config.clone());
         let access = AccessLog::start(config.log.access);
         let redis = config.redis.url.clone().unwrap_or_else(default_redis);
         let listeners = Listeners::open(&config.front, passed)?;
-        let running = server::start(Arc::new(config), (listeners.http, listeners.patience), redis, access.clone())?;
+        let running = server::start(config, (listeners.http, listeners.patience), redis, access.clone())?;
         let http: Vec<String> = running.addresses().iter().map(ToString::to_string).collect();
         tracing::info!(http = http.join(","), "listening");
-        let view = running.view();
+        let (reloads, asks) = reloads();
         // It answers until the drain is over: «not ready» is an answer too.
-        let _admin = listeners.admin.map(|listener| admin(&running, listener)).transpose()?;
-        let mut stop = Stop::new()?;
+        let _admin = listeners.admin.map(|listener| admin(&running, listener, reloads)).transpose()?;
         let notify = Notifier::from_env();
         let _watchdog = notify.watchdog();
         let telling = tokio::spawn(tell(notify.clone(), running.view()));
-        let mut counting = tokio::time::interval(COUNT_EVERY);
-        loop {
-            tokio::select! {
-                name = stop.next() => {
-                    tracing::info!("{name}: draining");
-                    break;
-                }
-                _ = counting.tick() => logging.count_dropped(view.metrics(), &access),
-            }
-        }
+        let front = Front { running, reloading: Reloading::new(Mode::Front, loaded), logging, access, notify };
+        let Front { running, notify, .. } = front.serve(&signals, asks).await;
         telling.abort();
         notify.send(&State::Stopping);
         let hasten = running.hasten();
-        tokio::spawn(async move {
-            stop.next().await;
-            hasten.advance(Phase::Stopping);
+        tokio::spawn({
+            let signals = signals.clone();
+            async move {
+                signals.reached(2).await;
+                hasten.advance(Phase::Stopping);
+            }
         });
-        running.drain().await;
+        let mut hangups = signals.reloads();
+        tokio::select! {
+            () = running.drain() => {}
+            () = ignore(&mut hangups) => {}
+        }
         tracing::info!("drained");
         Ok(())
     })
+}
+
+/// Says that it is too late for a reload, for ever.
+async fn ignore(hangups: &mut watch::Receiver<u32>) {
+    while hangups.changed().await.is_ok() {
+        tracing::warn!("SIGHUP: not reloaded, since this front is draining");
+    }
+    std::future::pending().await
+}
+
+/// A front that serves.
+struct Front<'a> {
+    running: Running,
+    reloading: Reloading,
+    logging: &'a Logging,
+    access: AccessLog,
+    notify: Notifier,
+}
+
+impl Front<'_> {
+    /// Until it is to end: reads the configuration anew when somebody asks, and keeps counts up to date.
+    async fn serve(mut self, signals: &Signals, mut asks: Asks) -> Self {
+        let (view, mut hangups) = (self.running.view(), signals.reloads());
+        let mut counting = tokio::time::interval(COUNT_EVERY);
+        loop {
+            tokio::select! {
+                name = signals.stopped() => {
+                    tracing::info!("{name}: draining");
+                    return self;
+                }
+                // The sender lives as long as the runtime.
+                _ = hangups.changed() => {
+                    tracing::info!("SIGHUP: reading the configuration anew");
+                    self.reload().await;
+                }
+                ask = asks.next() => {
+                    let report = self.reload().await;
+                    let _ = ask.send(report);
+                }
+                _ = counting.tick() => self.logging.count_dropped(view.metrics(), &self.access),
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> Report {
+        self.notify.reloading("reading the configuration anew");
+        let report = match self.try_reload().await {
+            Ok(report) => report,
+            Err(problems) => {
+                let (report, problem) = Reloading::refused(problems);
+                self.running.view().note(problem);
+                report
+            }
+        };
+        self.notify.reloaded(report.reloaded);
+        let not_ready = self.running.view().not_ready();
+        self.notify.send(&not_ready.map_or(State::Ready, |why| State::NotReady(why.to_owned())));
+        report
+    }
+
+    async fn try_reload(&mut self) -> Result<Report, Vec<String>> {
+        let next = self.reloading.read().await?;
+        let config = Arc::new(next.loaded.config.clone());
+        self.running.reload(config).await.map_err(|error| vec![error.to_string()])?;
+        Ok(self.reloading.taken(next, self.logging))
+    }
 }
 
 /// Tells whoever started this process whether the front is ready, whenever that changes, for ever.
@@ -90,8 +156,8 @@ async fn tell(notify: Notifier, view: View) {
 ///
 /// # Errors
 /// When the socket cannot be used.
-pub fn admin(running: &Running, listener: TcpListener) -> Result<Admin, StartError> {
-    let admin = Admin::start(listener, Arc::new(running.view()))?;
+pub fn admin(running: &Running, listener: TcpListener, reloads: Reloads) -> Result<Admin, StartError> {
+    let admin = Admin::start(listener, Arc::new(running.view()), Some(reloads))?;
     running.set_admin(admin.address());
     tracing::info!(admin = %admin.address(), "listening for operators");
     Ok(admin)
@@ -113,32 +179,4 @@ impl Subject for View {
 
 fn default_redis() -> RedisUrl {
     "redis://127.0.0.1:6379".parse().expect("a constant URL is well-formed")
-}
-
-/// The signals that end a process.
-pub struct Stop {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-}
-
-impl Stop {
-    /// Takes the signals over from their defaults.
-    ///
-    /// # Errors
-    /// Those of the operating system.
-    pub fn new() -> io::Result<Self> {
-        let [terminate, interrupt, hangup] =
-            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
-        Ok(Self { terminate: terminate?, interrupt: interrupt?, hangup: hangup? })
-    }
-
-    /// The name of the next one.
-    pub async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hangup.recv() => "SIGHUP",
-        }
-    }
 }

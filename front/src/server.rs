@@ -23,7 +23,7 @@ use crate::lifecycle::{Life, Lifecycle, Phase, PhaseSetter};
 use crate::listener::{BACKLOG, ListenError, Shortage};
 use crate::reactor::{self, Handle, Settings, SettingsError, Shared};
 use crate::registry::wall_ms;
-use crate::telemetry::{AccessLog, Metrics, Problems, Refusal};
+use crate::telemetry::{AccessLog, Metrics, Problem, Problems, Refusal};
 
 /// Time between two looks whether the way to Redis is open; there is no event for it across threads.
 const CONNECTED_LOOK: Duration = Duration::from_millis(5);
@@ -269,6 +269,11 @@ impl View {
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
         &self.shared.metrics
+    }
+
+    /// Notes what went wrong, for the front's record.
+    pub fn note(&self, problem: Problem) {
+        self.shared.problems.note(problem);
     }
 
     /// The front's record, as JSON.

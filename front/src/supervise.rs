@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::watch;
 
-use crate::config::{Config, Loaded, RedisUrl};
+use crate::config::{Config, Loaded, Mode, RedisUrl};
 use crate::notify::Notifier;
+use crate::reload::Reloading;
 use crate::supervisor::which::which;
 use crate::telemetry::logging::Logging;
 use crate::up::signals::Signals;
@@ -29,11 +31,11 @@ enum SuperviseError {
 }
 
 /// Runs the workers until Ctrl-C or SIGTERM has ended them in order; blocks. A second signal hastens the end, SIGHUP
-/// restarts the workers one after the other.
+/// reads the configuration anew and restarts the workers one after the other.
 pub fn run(loaded: &Loaded, logging: Logging) -> ExitCode {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let ended = match runtime {
-        Ok(runtime) => runtime.block_on(supervise(&loaded.config)),
+        Ok(runtime) => runtime.block_on(supervise(loaded, &logging)),
         Err(error) => Err(SuperviseError::System("start", error)),
     };
     if let Err(error) = &ended {
@@ -44,7 +46,8 @@ pub fn run(loaded: &Loaded, logging: Logging) -> ExitCode {
     if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-async fn supervise(config: &Config) -> Result<(), SuperviseError> {
+async fn supervise(loaded: &Loaded, logging: &Logging) -> Result<(), SuperviseError> {
+    let config = &loaded.config;
     check_programs(config)?;
     let signals = Signals::listen().map_err(|error| SuperviseError::System("listen to signals", error))?;
     let redis = config.redis.url.clone().unwrap_or_else(|| RedisUrl::tcp("127.0.0.1", 6379));
@@ -65,7 +68,8 @@ async fn supervise(config: &Config) -> Result<(), SuperviseError> {
     let names: Vec<&str> = workers.running.iter().map(|(name, _)| name.as_str()).collect();
     tracing::info!(workers = names.join(","), redis = %redis, "supervising");
     let beat = tokio::task::spawn_local(roster.clone().beat(redis.clone(), told.keys.clone()));
-    serve(&workers, &signals, &notifier).await;
+    let reloading = (Reloading::new(Mode::Supervise, loaded.clone()), &roster);
+    serve(&workers, reloading, &signals, (&notifier, logging)).await;
     tracing::info!("stopping; once more to hasten");
     notifier.stopping();
     workers.stop(signals.reached(2)).await;
@@ -78,7 +82,12 @@ async fn supervise(config: &Config) -> Result<(), SuperviseError> {
 }
 
 /// Until it is to stop: says when the workers are ready, and restarts them when somebody asks.
-async fn serve(workers: &Workers, signals: &Signals, notifier: &Notifier) {
+async fn serve(
+    workers: &Workers,
+    (mut reloading, roster): (Reloading, &Roster),
+    signals: &Signals,
+    (notifier, logging): (&Notifier, &Logging),
+) {
     tokio::select! {
         () = workers.settled() => {}
         () = tokio::time::sleep(READY_TIME) => tracing::warn!("{}; going on all the same", status(workers)),
@@ -88,37 +97,46 @@ async fn serve(workers: &Workers, signals: &Signals, notifier: &Notifier) {
     notifier.ready(&status(workers));
     tokio::select! {
         () = signals.reached(1) => {}
-        () = restart_on_demand(workers, signals, notifier, async || {}) => {}
+        () = restart_on_demand(workers, (&mut reloading, roster), signals, (notifier, logging)) => {}
     }
 }
 
-/// A rolling restart for each SIGHUP, for ever: of what `before` restarts, then of the workers. The service manager hears
-/// when it begins and when it is done.
-pub(crate) async fn restart_on_demand(
+/// Reads the configuration anew for each SIGHUP, for ever, and replaces all workers where nothing is wrong with it. The
+/// service manager hears when that begins and when it is done.
+async fn restart_on_demand(
     workers: &Workers,
+    (reloading, roster): (&mut Reloading, &Roster),
     signals: &Signals,
-    notifier: &Notifier,
-    mut before: impl AsyncFnMut(),
+    (notifier, logging): (&Notifier, &Logging),
 ) {
-    let mut reloads = signals.reloads();
-    loop {
-        if reloads.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        tracing::info!("SIGHUP: rolling restart");
+    let mut hangups = signals.reloads();
+    // The sender lives as long as the runtime.
+    while hangups.changed().await.is_ok() {
         notifier.reloading("rolling restart");
-        before().await;
-        workers.reload();
-        loop {
-            tokio::select! {
-                () = workers.settled() => break,
-                // What has just been started may be old again.
-                _ = reloads.changed() => workers.reload(),
+        match reloading.read().await {
+            Ok(next) => {
+                reloading.taken(next, logging);
+                restart(workers, &mut hangups).await;
             }
+            Err(problems) => roster.note(Reloading::refused(problems).1),
         }
-        tracing::info!("rolling restart done: {}", status(workers));
         notifier.ready(&status(workers));
     }
+    std::future::pending().await
+}
+
+/// Replaces all workers, one after the other; each further SIGHUP begins anew.
+pub(crate) async fn restart(workers: &Workers, hangups: &mut watch::Receiver<u32>) {
+    tracing::info!("SIGHUP: rolling restart");
+    workers.reload();
+    loop {
+        tokio::select! {
+            () = workers.settled() => break,
+            // What has just been started may be old again.
+            _ = hangups.changed() => workers.reload(),
+        }
+    }
+    tracing::info!("rolling restart done: {}", status(workers));
 }
 
 /// For people and for the service manager.

@@ -11,6 +11,7 @@ mod publish;
 mod raw_workers;
 mod redis_down;
 mod reliable;
+mod reload;
 mod request_reply;
 mod restarts;
 mod scripts;

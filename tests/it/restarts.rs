@@ -1,19 +1,15 @@
 //! Fronts are replaced, killed and started on sockets that somebody else holds: nobody who asks may notice.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::json;
 use tempest_tests::{
-    Chunk, Front, Http, Item, Job, PATIENCE, Process, Redis, Response, Signal, TestWorker, Up, World, alive, kill,
-    scratch, tempest_binary, wait_until,
+    Chunk, Client, Front, Item, Job, Load, PATIENCE, Process, Redis, Response, Signal, TestWorker, Up, World, alive,
+    kill, scratch, tempest_binary, wait_until,
 };
 
 /// A run with several front processes, and a Redis of the test's.
@@ -82,9 +78,7 @@ impl Run {
     }
 
     fn worker(&self) -> TestWorker {
-        TestWorker::start(&self.redis, "tempest:web", |job| {
-            vec![job.answer(json!({"status": 200}), format!("{} {}", job.line(), job.body.len()).as_bytes())]
-        })
+        TestWorker::start(&self.redis, "tempest:web", Load::answer)
     }
 
     #[track_caller]
@@ -105,112 +99,11 @@ fn front_of(answer: &Response) -> String {
     id.split('.').next().expect("it begins with the front's").to_owned()
 }
 
-/// Clients that ask without a pause until they are told to stop, and note every request that failed.
-struct Load {
-    stop: Arc<AtomicBool>,
-    asked: Arc<AtomicUsize>,
-    clients: Vec<JoinHandle<Vec<String>>>,
-}
-
-/// How a client behaves.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Client {
-    /// Keeps its connection until an answer says «close».
-    KeepAlive,
-    /// The same, with a body.
-    Post,
-    /// Keeps its connection and thinks between two requests, up to so many ms.
-    Slow(u64),
-    /// A connection for each request.
-    OneShot,
-}
-
-impl Load {
-    fn start(address: SocketAddr, clients: &[Client]) -> Self {
-        let (stop, asked) = <(Arc<AtomicBool>, Arc<AtomicUsize>)>::default();
-        let start = |(number, client): (usize, &Client)| {
-            let (client, stop, asked) = (*client, Arc::clone(&stop), Arc::clone(&asked));
-            thread::spawn(move || client.run(number, address, &stop, &asked))
-        };
-        let clients = clients.iter().enumerate().map(start).collect();
-        Self { stop, asked, clients }
-    }
-
-    fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
-    }
-
-    /// Waits until so many more requests have been answered.
-    #[track_caller]
-    fn go_on(&self, more: usize) {
-        let from = self.asked();
-        wait_until("more requests to be answered", || self.asked() >= from + more);
-    }
-
-    /// Ends it; what failed.
-    fn end(self) -> Vec<String> {
-        self.stop.store(true, Ordering::SeqCst);
-        self.clients.into_iter().flat_map(|client| client.join().expect("a client ends")).collect()
-    }
-}
-
-impl Client {
-    fn run(self, number: usize, address: SocketAddr, stop: &AtomicBool, asked: &AtomicUsize) -> Vec<String> {
-        let (mut failed, mut kept) = (Vec::new(), None);
-        for round in 0.. {
-            if stop.load(Ordering::SeqCst) {
-                break;
-            }
-            let target = format!("/{number}/{round}");
-            match self.ask(kept.take(), address, &target) {
-                Ok(http) => kept = http,
-                Err(error) => failed.push(format!("{self:?} {target}: {error}")),
-            }
-            asked.fetch_add(1, Ordering::SeqCst);
-            if let Client::Slow(most) = self {
-                thread::sleep(Duration::from_millis(round * 37 % most)); // what a person does between two requests
-            }
-        }
-        failed
-    }
-
-    /// One request and its answer; the connection where the answer leaves it open.
-    fn ask(self, kept: Option<Http>, address: SocketAddr, target: &str) -> io::Result<Option<Http>> {
-        let used = kept.is_some();
-        let wrong =
-            |what: String| io::Error::other(format!("{what}, on a connection {}", if used { "kept" } else { "new" }));
-        let mut http = kept.map_or_else(|| Http::try_connect(address), Ok).map_err(|error| wrong(error.to_string()))?;
-        let (method, headers, body): (_, &[&str], &[u8]) = match self {
-            Self::Post => ("POST", &[], &[b'x'; 4000]),
-            Self::OneShot => ("GET", &["Connection: close"], b""),
-            Self::KeepAlive | Self::Slow(_) => ("GET", &[], b""),
-        };
-        http.request(method, target, headers, body);
-        let answer = http.try_response(false).map_err(|error| wrong(error.to_string()))?;
-        let expected = format!("{method} {target} {}", body.len());
-        if answer.status != 200 || answer.text() != expected || !answer.complete {
-            return Err(wrong(format!("{answer:?}")));
-        }
-        Ok((answer.header("connection") != Some("close")).then_some(http))
-    }
-}
-
-const ALL: [Client; 8] = [
-    Client::KeepAlive,
-    Client::KeepAlive,
-    Client::Post,
-    Client::Post,
-    Client::OneShot,
-    Client::OneShot,
-    Client::Slow(100),
-    Client::Slow(600),
-];
-
 #[test]
 fn no_request_fails_while_all_fronts_are_replaced() {
     let mut run = Run::two();
     let worker = run.worker();
-    let load = Load::start(run.up.front.address(), &ALL);
+    let load = Load::start(run.up.front.address(), &Client::ALL);
     load.go_on(200);
     for _ in 0..2 {
         let before = run.fronts();
@@ -332,7 +225,7 @@ fn a_front_that_is_killed_breaks_its_own_connections_only() {
     kill(victim, Signal::KILL);
     wait_until("it to be gone", || !alive(victim));
     // What comes now waits for the other, or for the next.
-    let load = Load::start(run.up.front.address(), &ALL);
+    let load = Load::start(run.up.front.address(), &Client::ALL);
     wait_until("another in its place", || run.ready().len() == 2);
     load.go_on(100);
     assert_eq!(load.end(), Vec::<String>::new());
@@ -371,9 +264,11 @@ fn what_cannot_become_ready_replaces_nothing() {
     let before = run.fronts();
     let file = run.up.dir().join("tempest.toml");
     let good = std::fs::read_to_string(&file).expect("the configuration");
-    std::fs::write(&file, format!("limits.nonsense = 1\n{good}")).expect("written");
+    // What is wrong with the file itself is found out before anything is replaced; this only by the new process.
+    let key = "[[channels.key]]\nname = \"a\"\nalg = \"HS256\"\nsecret_file = \"nowhere\"\n";
+    std::fs::write(&file, format!("{good}{key}")).expect("written");
     run.up.front.process.signal(Signal::HUP);
-    run.up.front.process.log.wait_for("not replaced: the new process ended with code 2");
+    run.up.front.process.log.wait_for("not replaced: the new process ended with code 1");
     assert_eq!(run.up.front.http().get("/").status, 200);
     wait_until("the failed one to be gone", || run.fronts() == before);
     std::fs::write(&file, good).expect("written");
@@ -413,7 +308,7 @@ fn a_front_takes_a_socket_that_was_passed_and_leaves_it_to_the_next() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     // They ask before there is anybody to answer, and while one front follows the other.
-    let load = Load::start(address, &ALL);
+    let load = Load::start(address, &Client::ALL);
     for name in ["http", "tempest.socket", ""] {
         let mut front = Front::listening(activated(&world, &listener, name));
         assert_eq!(front.address(), address);

@@ -39,6 +39,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("commands", 6),
     ("reactor", 6),
     ("registry", 6),
+    ("reload", 6),
     ("run", 6),
     ("main", 6),
     ("lib", 6),

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::Signal;
 use serde_json::{Value as Json, json};
 
+use crate::command::{Ran, tempest};
 use crate::front::{Front, Metrics};
 use crate::http::{Http, close_ours, ours_open};
 use crate::process::{GOING, Process, kill, processes_of};
@@ -133,6 +134,34 @@ impl World {
     /// The mark of this test's processes.
     pub fn mark(&self) -> &str {
         &self.mark
+    }
+
+    /// The front's configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.join("front/tempest.toml")
+    }
+
+    /// Changes the front's configuration file, which the front does not notice by itself.
+    pub fn configure(&self, change: impl FnOnce(String) -> String) {
+        let text = fs::read_to_string(self.config_file()).expect("the configuration is there");
+        fs::write(self.config_file(), change(text)).expect("it can be written");
+    }
+
+    /// SIGHUP, and waits until the configuration was read anew; true: it holds.
+    #[track_caller]
+    pub fn hang_up(&mut self) -> bool {
+        let from = self.front.process.log.len();
+        self.front.process.signal(Signal::HUP);
+        self.front.process.log.wait_from(from, "a reload", |line| match line {
+            line if line.contains("was read anew and holds") => Some(true),
+            line if line.contains("the configuration is refused") => Some(false),
+            _ => None,
+        })
+    }
+
+    /// `tempest reload` of the front.
+    pub fn reload(&self) -> Ran {
+        tempest(&self.dir, &["reload", "--admin", &self.front.admin_address().to_string()], &[], "")
     }
 
     /// A new connection to the front.

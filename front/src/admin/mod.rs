@@ -1,8 +1,10 @@
 //! The listener for operators and their machines: is it alive, is it ready, what does it count, what is it.
 //!
-//! It runs on the main thread and so answers while every reactor is busy. It only shows: nothing can be changed here,
-//! and what is shown comes from a [`Subject`], so that nothing of the front is known here. It is meant for a loopback or
-//! private address; there is no authentication.
+//! It runs on the main thread and so answers while every reactor is busy. It shows what a [`Subject`] gives, so that
+//! nothing of the front is known here, and it changes nothing: all that can be asked for is that the configuration be read
+//! anew. It is meant for a loopback or private address; there is no authentication.
+
+mod reload;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,12 +25,17 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::listener::Shortage;
 
+pub use reload::{Asks, Reloads, Report, reloads};
+
 /// Open connections; further ones wait to be accepted.
 const CONNECTIONS: usize = 64;
 /// How long a connection may take for a head, or be idle.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// Bytes of a request's head, the least that hyper takes.
 const HEAD_BYTES: usize = 8 * 1024;
+
+/// Where a reload is asked for, with POST.
+pub const RELOAD: &str = "/reload";
 
 const TEXT: &str = "text/plain; charset=utf-8";
 /// Prometheus' text format.
@@ -53,14 +60,19 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// Answers at `listener`, which must not block, until dropped. Must be called within a runtime.
+    /// Answers at `listener`, which must not block, until dropped. Must be called within a runtime. `reloads` asks for a
+    /// reload; without it nobody can.
     ///
     /// # Errors
     /// When the socket cannot be used.
-    pub fn start(listener: std::net::TcpListener, subject: Arc<dyn Subject>) -> io::Result<Self> {
+    pub fn start(
+        listener: std::net::TcpListener,
+        subject: Arc<dyn Subject>,
+        reloads: Option<Reloads>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::from_std(listener)?;
         let address = listener.local_addr()?;
-        Ok(Self { address, task: tokio::spawn(accept(listener, subject)) })
+        Ok(Self { address, task: tokio::spawn(accept(listener, subject, reloads)) })
     }
 
     /// Where it listens.
@@ -75,7 +87,7 @@ impl Drop for Admin {
     }
 }
 
-async fn accept(listener: TcpListener, subject: Arc<dyn Subject>) {
+async fn accept(listener: TcpListener, subject: Arc<dyn Subject>, reloads: Option<Reloads>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     // Connections end with the listener, since this set ends with this task.
     let mut connections = JoinSet::new();
@@ -85,7 +97,7 @@ async fn accept(listener: TcpListener, subject: Arc<dyn Subject>) {
         match listener.accept().await {
             Ok((socket, _)) => {
                 shortage.accepted();
-                let connection = serve(socket, Arc::clone(&subject));
+                let connection = serve(socket, Arc::clone(&subject), reloads.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(place);
@@ -102,10 +114,15 @@ async fn accept(listener: TcpListener, subject: Arc<dyn Subject>) {
 }
 
 /// One connection to its end.
-fn serve(socket: TcpStream, subject: Arc<dyn Subject>) -> impl Future<Output = ()> + Send {
+fn serve(socket: TcpStream, subject: Arc<dyn Subject>, reloads: Option<Reloads>) -> impl Future<Output = ()> + Send {
     let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let response = respond(request.method(), request.uri().path(), &*subject);
-        async move { Ok::<_, Infallible>(response) }
+        let (subject, reloads) = (Arc::clone(&subject), reloads.clone());
+        async move {
+            Ok::<_, Infallible>(match reloads.filter(|_| request.uri().path() == RELOAD) {
+                Some(reloads) => reload(&request, &reloads).await,
+                None => respond(request.method(), request.uri().path(), &*subject),
+            })
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
@@ -116,6 +133,21 @@ fn serve(socket: TcpStream, subject: Arc<dyn Subject>) -> impl Future<Output = (
             tracing::debug!("a connection ended early: {error}");
         }
     }
+}
+
+/// Reads the configuration anew. A page of the web can have its reader's browser ask for that, too; it says so.
+async fn reload(request: &Request<hyper::body::Incoming>, reloads: &Reloads) -> Response<Full<Bytes>> {
+    if *request.method() != Method::POST {
+        let mut response = of(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only POST works here\n");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
+    if request.headers().contains_key(header::ORIGIN) {
+        return of(StatusCode::FORBIDDEN, TEXT, "this is not for pages\n");
+    }
+    let report = reloads.ask().await;
+    let status = if report.reloaded { StatusCode::OK } else { StatusCode::CONFLICT };
+    of(status, JSON, serde_json::to_vec(&report).expect("plain data"))
 }
 
 fn respond(method: &Method, path: &str, subject: &dyn Subject) -> Response<Full<Bytes>> {
@@ -178,7 +210,7 @@ mod tests {
     fn start(subject: Arc<Told>) -> Admin {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
-        Admin::start(listener, subject).expect("it can be used")
+        Admin::start(listener, subject, None).expect("it can be used")
     }
 
     async fn ask(admin: &Admin, head: &str) -> String {

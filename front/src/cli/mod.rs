@@ -13,7 +13,7 @@ mod output;
 mod settings;
 
 pub(crate) use output::{complain, say};
-pub(crate) use settings::{Base, Place, Settings, Workers};
+pub(crate) use settings::{Base, Place, Settings, Which, Workers};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +25,7 @@ Examples:
   date | tempest publish clock - --event tick
   tempest status                            fronts, queues and workers
   tempest status --channels                 what browsers read, and how many
+  tempest reload                            the run takes up what has changed in its file
   tempest config check                      every fault of tempest.toml at once
 
 A setting is taken from its flag, else its variable, else the file, else its default.
@@ -43,6 +44,12 @@ The program is told REDIS_URL, TEMPEST_QUEUE and TEMPEST_WORKER_ID. What it prin
 const CHECK_EXAMPLE: &str = "\
 Example:
   tempest config check shop.toml";
+
+const RELOAD_NOTES: &str = "\
+The run is `tempest up` or `tempest front`: the one at --admin, else the latest `tempest up` here with this file, else the
+one at the usual admin address. No connection and no stream ends. What is wrong, or cannot change while it runs, refuses
+all of it, and what held before still does. `kill -HUP` does the same, and `tempest up` and `tempest supervise` replace
+their processes then, one after the other.";
 
 const PUBLISH_EXAMPLES: &str = "\
 Examples:
@@ -74,6 +81,9 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Show fronts, queues and workers
     Status(Status),
+    /// Have a run read its configuration anew, and show what changed or why it was refused
+    #[command(after_help = RELOAD_NOTES)]
+    Reload(Which),
     /// Work with the configuration
     Config {
         #[command(subcommand)]

@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use tempest::config::Flags;
-use tempest::config::options::{ALL, CONFIG, LOG_FORMAT, LOG_LEVEL, PREFIX, REDIS, Setting, WORKER};
+use tempest::config::options::{ADMIN, ALL, CONFIG, LOG_FORMAT, LOG_LEVEL, PREFIX, REDIS, Setting, WORKER};
 
 /// All settings that are flags.
 #[derive(Debug)]
@@ -11,6 +11,10 @@ pub(crate) struct Settings(pub(crate) Flags);
 /// Those that say which Redis and which names in it.
 #[derive(Clone, Debug)]
 pub(crate) struct Place(pub(crate) Flags);
+
+/// Those that say which run.
+#[derive(Clone, Debug)]
+pub(crate) struct Which(pub(crate) Flags);
 
 /// Those of a process that runs workers and no front.
 #[derive(Debug)]
@@ -21,6 +25,7 @@ pub(crate) struct Base(pub(crate) Flags);
 pub(crate) struct Workers(pub(crate) Flags);
 
 const PLACE: &[Setting] = &[CONFIG, REDIS, PREFIX];
+const WHICH: &[Setting] = &[CONFIG, ADMIN];
 const BASE: &[Setting] = &[CONFIG, REDIS, PREFIX, LOG_FORMAT, LOG_LEVEL];
 
 fn arg(setting: &'static Setting) -> Arg {
@@ -68,5 +73,6 @@ macro_rules! flags {
 
 flags!(Settings, ALL);
 flags!(Place, PLACE);
+flags!(Which, WHICH);
 flags!(Base, BASE);
 flags!(Workers, WORKER);

@@ -1,9 +1,10 @@
-//! What the command line asks of a front that runs: publish, status.
+//! What the command line asks of a front that runs: publish, status, reload.
 //!
 //! Each command gives its text and prints nothing; the binary does. Nothing here starts anything.
 
 mod channels;
 mod publish;
+mod reload;
 mod status;
 mod table;
 
@@ -14,6 +15,7 @@ use crate::up::state::{self, Run};
 use tempest_protocol::Keys;
 
 pub use publish::{MESSAGE_BYTES, Message, publish, read_history};
+pub use reload::reload;
 pub use status::{Show, status};
 pub use tempest_protocol::Keep;
 

@@ -122,8 +122,8 @@ fn processes(registry: &Registry) -> String {
 }
 
 fn problems(registry: &Registry) -> String {
-    let lists = registry.fronts.iter().filter_map(|front| front.record["problems"].as_array());
-    let mut all: Vec<&Value> = lists.flatten().collect();
+    let records = registry.fronts.iter().map(|front| &front.record).chain(&registry.supervisors);
+    let mut all: Vec<&Value> = records.filter_map(|record| record["problems"].as_array()).flatten().collect();
     if all.is_empty() {
         return "Recent problems\n  none".to_owned();
     }

@@ -3,11 +3,14 @@
 //! The only place that opens the file. The environment comes in as a function, so that nothing here depends on the
 //! process it runs in.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use super::held::Held;
 use super::options::{ALL, CONFIG, Setting};
 use super::problem::{Collector, Problem, Problems};
 use super::section::{Override, Section, Source};
@@ -51,6 +54,8 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// What was assumed and should be known, a sentence each.
     pub notices: Vec<String>,
+    /// Every setting, in the order in which they are read.
+    pub held: Vec<Held>,
     /// What the command line gave.
     pub flags: Flags,
 }
@@ -74,7 +79,7 @@ pub fn load(
     let path = file.map(|(_, path)| path);
     let base = path.as_deref().and_then(Path::parent).unwrap_or(folder);
     let given = Given { command: flags.command.clone(), folder: folder.to_owned() };
-    let mut config = parse(&name, &text, overrides, &given, base)?;
+    let (mut config, mut held) = parse(&name, &text, overrides, &given, base)?;
     if matches!(mode, Mode::Client | Mode::Supervise) && config.redis.url.is_none() {
         config.redis.url = worker_url(env)?;
     }
@@ -83,8 +88,41 @@ pub fn load(
         let message = "nothing to run: give a COMMAND after `--`, or a configuration with [workers.NAME] tables";
         return Err(Problems(vec![Problem { place, setting, message: message.to_owned() }]));
     }
-    let notices = assume(mode, &mut config, path.is_some());
-    Ok(Loaded { config, file: path, notices, flags: flags.clone() })
+    let notices = assume(mode, &mut config, &mut held, path.is_some());
+    Ok(Loaded { config, file: path, notices, held, flags: flags.clone() })
+}
+
+/// Where a run is, as far as it can be said without a good configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// The configuration file.
+    pub file: Option<PathBuf>,
+    /// Where operators connect, by flag or variable.
+    pub admin: Option<Listen>,
+    /// The same by the file or by default; None: there is no such listener, or the file is wrong.
+    pub usual_admin: Option<Listen>,
+}
+
+/// Finds the file and the admin listener of a run of this configuration, also where that is wrong by now.
+///
+/// # Errors
+/// A flag or a variable is wrong.
+pub fn whereabouts(
+    flags: &Flags,
+    env: &dyn Fn(&str) -> Option<String>,
+    folder: &Path,
+) -> Result<Whereabouts, Problems> {
+    let overrides = overrides(flags, env);
+    let file = find_file(&overrides, folder).map_err(|problem| Problems(vec![problem]))?.map(|(_, path)| path);
+    let usual_admin = load(Mode::Client, flags, env, folder).ok().and_then(|loaded| loaded.config.front.admin);
+    let admin = match overrides.get("front.admin") {
+        None => None,
+        Some(given) => {
+            let given = HashMap::from([("front.admin", given.clone())]);
+            parse("", "", given, &Given::default(), folder)?.0.front.admin
+        }
+    };
+    Ok(Whereabouts { file, admin, usual_admin })
 }
 
 impl Config {
@@ -93,7 +131,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, at once.
     pub fn from_toml(text: &str, base: &Path) -> Result<Self, Problems> {
-        parse(DEFAULT_FILE, text, HashMap::new(), &Given::default(), base)
+        parse_text(DEFAULT_FILE, text, base).map(|(config, _)| config)
     }
 }
 
@@ -103,22 +141,28 @@ impl Default for Config {
     }
 }
 
+/// Reads a text with nothing over it.
+pub(super) fn parse_text(name: &str, text: &str, base: &Path) -> Result<(Config, Vec<Held>), Problems> {
+    parse(name, text, HashMap::new(), &Given::default(), base)
+}
+
 fn parse(
     name: &str,
     text: &str,
     overrides: HashMap<&'static str, Override>,
     given: &Given,
     base: &Path,
-) -> Result<Config, Problems> {
+) -> Result<(Config, Vec<Held>), Problems> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let problems = Collector::default();
-    let source = Source { name: name.to_owned(), text, overrides, problems, broken: !errors.is_empty() };
+    let broken = !errors.is_empty();
+    let source = Source { name: name.to_owned(), text, overrides, problems, broken, held: RefCell::default() };
     let config = file::read(Section::root(&source, table.get_ref()), given, base);
     for error in &errors {
         source.syntax(error.span().map_or(0, |span| span.start), error.message());
     }
     match source.problems.into_problems() {
-        problems if problems.is_empty() => Ok(config),
+        problems if problems.is_empty() => Ok((config, source.held.into_inner())),
         problems => Err(Problems(problems)),
     }
 }
@@ -167,13 +211,18 @@ fn worker_url(env: &dyn Fn(&str) -> Option<String>) -> Result<Option<RedisUrl>, 
 }
 
 /// Fills in what depends on the command, and says so.
-fn assume(mode: Mode, config: &mut Config, has_file: bool) -> Vec<String> {
+fn assume(mode: Mode, config: &mut Config, held: &mut [Held], has_file: bool) -> Vec<String> {
+    let mut note = |key: &str, value: &dyn Debug, why| {
+        held.iter_mut().filter(|held| held.setting() == key).for_each(|held| held.assume(value, why));
+    };
     let mut notices = Vec::new();
     if mode == Mode::Client {
         return notices;
     }
     if matches!(mode, Mode::Front | Mode::Supervise) && config.redis.url.is_none() {
-        config.redis.url = Some(RedisUrl::tcp("127.0.0.1", 6379));
+        let usual = RedisUrl::tcp("127.0.0.1", 6379);
+        note("redis.url", &usual, "assumed without a private server");
+        config.redis.url = Some(usual);
     }
     if mode == Mode::Supervise {
         return notices;
@@ -186,10 +235,13 @@ fn assume(mode: Mode, config: &mut Config, has_file: bool) -> Vec<String> {
     }
     let loopback = config.front.listen.iter().all(|Listen::Tcp(address)| address.ip().is_loopback());
     if mode == Mode::Up && !has_file && loopback {
+        const WHY: &str = "assumed on loopback without a file";
         config.channels.public = vec![Pattern::new("*")];
+        note("channels.public", &["*"], WHY);
         let mut may = "read";
         if config.channels.publish.is_empty() {
             config.channels.publish = vec![Pattern::new("*")];
+            note("channels.publish", &["*"], WHY);
             // Without a file they are the default ones.
             config.routes = routes::defaults(true);
             may = "read, and published on,";

@@ -10,14 +10,17 @@ use std::time::Duration;
 
 use tempest_protocol::{Keys, matches_pattern};
 
+mod changes;
 mod channels;
 mod file;
+mod held;
 mod limits;
 mod load;
 pub mod options;
 mod path;
 mod problem;
 mod redis_url;
+mod reference;
 mod route;
 mod routes;
 mod section;
@@ -31,12 +34,15 @@ mod words;
 mod worker;
 mod workers;
 
+pub use changes::{Change, Changes};
 pub use channels::{ChannelRule, Channels, History};
+pub use held::{Held, Origin};
 pub use limits::Limits;
-pub use load::{Flags, Loaded, Mode, load};
+pub use load::{Flags, Loaded, Mode, Whereabouts, load, whereabouts};
 pub use path::{PathPattern, Segment};
 pub use problem::{Problem, Problems};
 pub use redis_url::{RedisAddress, RedisUrl, RedisUrlError, Secret};
+pub use reference::REFERENCE;
 pub use route::{ClientGone, Priority, PublishRoute, QueueRoute, Retry, Route, RouteKind, WhenNoWorker};
 pub use session::{SameSite, SecureCookie, SessionStore, Sessions};
 pub(crate) use tokens::LEAST_SECRET;

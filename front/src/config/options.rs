@@ -33,6 +33,16 @@ pub const CONFIG: Setting = Setting {
     repeats: false,
 };
 
+/// Where operators connect.
+pub const ADMIN: Setting = Setting {
+    flag: "admin",
+    key: "front.admin",
+    value: "ADDRESS",
+    default: "127.0.0.1:1338",
+    help: "Where operators connect (/live, /ready, /metrics, /status), or off",
+    repeats: false,
+};
+
 /// Which Redis.
 pub const REDIS: Setting = Setting {
     flag: "redis",
@@ -84,14 +94,7 @@ pub const ALL: &[Setting] = &[
         help: "Where browsers connect; port 0 takes a free one",
         repeats: true,
     },
-    Setting {
-        flag: "admin",
-        key: "front.admin",
-        value: "ADDRESS",
-        default: "127.0.0.1:1338",
-        help: "Where operators connect (/live, /ready, /metrics, /status), or off",
-        repeats: false,
-    },
+    ADMIN,
     REDIS,
     Setting {
         flag: "redis-server",

@@ -36,6 +36,12 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
 /// Where a Redis is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RedisAddress {
@@ -45,8 +51,8 @@ pub enum RedisAddress {
     Unix(PathBuf),
 }
 
-/// A parsed Redis URL. Its `Display` hides the password.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A parsed Redis URL. Its `Display` and `Debug` hide the password.
+#[derive(Clone, PartialEq, Eq)]
 pub struct RedisUrl {
     /// Where.
     pub address: RedisAddress,

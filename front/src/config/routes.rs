@@ -34,7 +34,7 @@ const CLIENT_GONE: &[(&str, ClientGone)] = &[("cancel", ClientGone::Cancel), ("f
 const WHEN_NO_WORKER: &[(&str, WhenNoWorker)] = &[("wait", WhenNoWorker::Wait), ("fail", WhenNoWorker::Fail)];
 
 /// The kinds of route by their names in the file.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Named {
     Queue,
     Subscribe,

@@ -4,10 +4,13 @@
 //! and environment variables come in here, at the only place where a setting's value is decided: flag, then
 //! environment, then file, then default.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fmt::Debug;
 
 use toml::de::{DeTable, DeValue};
 
+use super::held::{Address, Held, Origin};
 use super::problem::{Collector, Problem, did_you_mean};
 use super::value::{Read, Value, Wrong};
 
@@ -33,6 +36,8 @@ pub(super) struct Source<'a> {
     pub(super) problems: Collector,
     /// The text is no TOML: what is missing may only have been unreadable, so it is no fault of its own.
     pub(super) broken: bool,
+    /// Every setting that was asked for, as it was read.
+    pub(super) held: RefCell<Vec<Held>>,
 }
 
 impl Source<'_> {
@@ -75,6 +80,8 @@ pub(super) struct Section<'a> {
     pub(super) source: &'a Source<'a>,
     /// Its dotted name; empty for the whole file.
     pub(super) path: String,
+    /// The same, told from others of its kind.
+    address: Address,
     /// The byte it begins at.
     pub(super) at: usize,
     table: Option<&'a DeTable<'a>>,
@@ -84,12 +91,13 @@ pub(super) struct Section<'a> {
 impl<'a> Section<'a> {
     /// The whole file.
     pub(super) fn root(source: &'a Source<'a>, table: &'a DeTable<'a>) -> Self {
-        Self { source, path: String::new(), at: 0, table: Some(table), asked: Vec::new() }
+        Self { source, path: String::new(), address: Address::default(), at: 0, table: Some(table), asked: Vec::new() }
     }
 
     /// A table that the file cannot have: its settings are given as flags only.
     pub(super) fn outside_the_file(source: &'a Source<'a>, path: &'static str) -> Self {
-        Self { source, path: path.to_owned(), at: 0, table: None, asked: Vec::new() }
+        let address = Address::default().below(path);
+        Self { source, path: path.to_owned(), address, at: 0, table: None, asked: Vec::new() }
     }
 
     /// Makes a fault of every setting of the table `path` that was given outside the file.
@@ -119,7 +127,31 @@ impl<'a> Section<'a> {
     }
 
     /// A setting that need not be there.
-    pub(super) fn optional<T>(&mut self, key: &'static str, read: impl Fn(&Value<'_>) -> Read<T>) -> Option<T> {
+    pub(super) fn optional<T: Debug>(&mut self, key: &'static str, read: impl Fn(&Value<'_>) -> Read<T>) -> Option<T> {
+        let found = self.look(key, read);
+        match &found {
+            Some(value) => self.hold(key, value),
+            None => self.hold(key, &format_args!("not set")),
+        }
+        found
+    }
+
+    /// Notes what a setting is.
+    fn hold(&self, key: &str, value: &dyn Debug) {
+        let given = self.source.overrides.get(self.name_of(key).as_str());
+        let in_file = self.table.and_then(|table| table.get(key)).map(|value| value.span());
+        let (origin, text) = match (given, in_file) {
+            (Some(given), _) => (Origin::Given(given.place.clone()), given.text.as_str()),
+            (None, Some(span)) => {
+                let place = format!("{}:{}", self.source.name, self.source.line(span.start));
+                (Origin::Given(place), self.source.text.get(span).unwrap_or_default())
+            }
+            (None, None) => (Origin::Default, ""),
+        };
+        self.source.held.borrow_mut().push(Held::new(self.address.below(key), value, text, origin));
+    }
+
+    fn look<T>(&mut self, key: &'static str, read: impl Fn(&Value<'_>) -> Read<T>) -> Option<T> {
         let setting = self.name_of(key);
         let in_file = self.entry(key).and_then(|value| self.source.check(&setting, read(&Value::of(value))));
         match self.source.overrides.get(setting.as_str()) {
@@ -135,12 +167,14 @@ impl<'a> Section<'a> {
     }
 
     /// A setting with a default.
-    pub(super) fn get<T>(&mut self, key: &'static str, read: impl Fn(&Value<'_>) -> Read<T>, default: T) -> T {
-        self.optional(key, read).unwrap_or(default)
+    pub(super) fn get<T: Debug>(&mut self, key: &'static str, read: impl Fn(&Value<'_>) -> Read<T>, default: T) -> T {
+        let value = self.look(key, read).unwrap_or(default);
+        self.hold(key, &value);
+        value
     }
 
     /// A setting that has to be there; its absence is a fault.
-    pub(super) fn require<T>(&mut self, key: &'static str, read: impl Fn(&Value<'_>) -> Read<T>) -> Option<T> {
+    pub(super) fn require<T: Debug>(&mut self, key: &'static str, read: impl Fn(&Value<'_>) -> Read<T>) -> Option<T> {
         if !self.has(key) && !self.source.broken {
             self.problem(key, "is missing");
         }
@@ -167,20 +201,20 @@ impl<'a> Section<'a> {
     }
 
     /// One table below this one; anything else is a fault.
-    fn child(&self, path: String, value: &'a toml::Spanned<DeValue<'a>>) -> Option<Self> {
+    fn child(&self, path: String, address: Address, value: &'a toml::Spanned<DeValue<'a>>) -> Option<Self> {
         let at = value.span().start;
         let DeValue::Table(table) = value.get_ref() else {
             self.source.problem(at, &path, "expected a table");
             return None;
         };
-        Some(Self { source: self.source, path, at, table: Some(table), asked: Vec::new() })
+        Some(Self { source: self.source, path, address, at, table: Some(table), asked: Vec::new() })
     }
 
     /// `[key]`; one that is absent has only defaults.
     pub(super) fn section(&mut self, key: &'static str) -> Self {
-        let path = self.name_of(key);
-        let found = self.entry(key).and_then(|value| self.child(path.clone(), value));
-        found.unwrap_or(Self { source: self.source, path, at: self.at, table: None, asked: Vec::new() })
+        let (path, address) = (self.name_of(key), self.address.below(key));
+        let found = self.entry(key).and_then(|value| self.child(path.clone(), address.clone(), value));
+        found.unwrap_or(Self { source: self.source, path, address, at: self.at, table: None, asked: Vec::new() })
     }
 
     /// `[[key]]`, in the order of the file; `None` where there is none.
@@ -191,20 +225,30 @@ impl<'a> Section<'a> {
             self.source.problem(value.span().start, &path, format!("expected tables, each headed [[{path}]]"));
             return None;
         };
-        Some(items.iter().filter_map(|item| self.child(path.clone(), item)).collect())
+        let mut labels: Vec<String> = Vec::new();
+        let child = |item: &'a toml::Spanned<DeValue<'a>>| {
+            let label = label_of(item.get_ref());
+            let same = labels.iter().filter(|known| **known == label).count();
+            labels.push(label.clone());
+            self.child(path.clone(), self.address.one_of(key, &label, same), item)
+        };
+        Some(items.iter().filter_map(child).collect())
     }
 
     /// `[key.NAME]`, in the order of the file.
     pub(super) fn named(&mut self, key: &'static str) -> Vec<(String, Self)> {
         let all = self.section(key);
-        let child = |(name, value): (&str, _)| Some((name.to_owned(), all.child(all.name_of(name), value)?));
+        let child = |(name, value): (&str, _)| {
+            Some((name.to_owned(), all.child(all.name_of(name), all.address.named(name), value)?))
+        };
         all.entries().into_iter().filter_map(child).collect()
     }
 
     /// All pairs of this table, whatever their names, in the order of the file.
-    pub(super) fn pairs<T>(self, read: impl Fn(&Value<'_>) -> Read<T>) -> Vec<(String, T)> {
+    pub(super) fn pairs<T: Debug>(self, read: impl Fn(&Value<'_>) -> Read<T>) -> Vec<(String, T)> {
         let pair = |(name, value)| {
             let value = self.source.check(&self.name_of(name), read(&Value::of(value)))?;
+            self.hold(name, &value);
             Some((name.to_owned(), value))
         };
         self.entries().into_iter().filter_map(pair).collect()
@@ -231,4 +275,11 @@ impl<'a> Section<'a> {
             self.source.problem(at, &self.name_of(word), format!("is no setting; {advice}"));
         }
     }
+}
+
+/// What tells one table of an array from the others: the first of these that it has.
+fn label_of(table: &DeValue<'_>) -> String {
+    let DeValue::Table(table) = table else { return String::new() };
+    let text = |key: &&str| table.get(*key).and_then(|value| value.get_ref().as_str().map(str::to_owned));
+    ["name", "path", "pattern"].iter().find_map(text).unwrap_or_default()
 }

@@ -138,7 +138,7 @@ fn reads_workers_in_the_order_of_the_file() {
     assert_eq!((ruby.name.as_str(), ruby.processes.most, ruby.queue.as_str()), ("ruby", 3, "api"));
     assert_eq!(ruby.command, ["ruby", "my worker.rb"]);
     assert_eq!(ruby.needs.as_deref(), Some("ruby"));
-    assert_eq!(ruby.env, [("B".into(), "1".into()), ("A".into(), "x".into())]);
+    assert_eq!(ruby.env, [("B".into(), Secret::new("1")), ("A".into(), Secret::new("x"))]);
     assert_eq!((ruby.dir.as_path(), ruby.stop_time), (Path::new("/base/workers"), Duration::from_secs(3)));
     assert_eq!((python.command.len(), python.processes.least, python.queue.as_str()), (2, 1, "web"));
     assert_eq!((python.dir.as_path(), python.stop_time), (Path::new("/base"), Duration::from_secs(10)));

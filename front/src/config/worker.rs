@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use tempest_protocol::QueueName;
 
+use super::Secret;
+
 /// Workers of one kind.
 #[derive(Clone, Debug)]
 pub struct Worker {
@@ -20,8 +22,8 @@ pub struct Worker {
     pub queue: QueueName,
     /// A program (found on PATH, or a path relative to the configuration) without which they are left out.
     pub needs: Option<String>,
-    /// Additional environment.
-    pub env: Vec<(String, String)>,
+    /// Additional environment; the values may be secret.
+    pub env: Vec<(String, Secret)>,
     /// Working folder, absolute.
     pub dir: PathBuf,
     /// From SIGTERM to SIGKILL.

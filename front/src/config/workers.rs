@@ -12,7 +12,7 @@ use super::units::duration;
 use super::value::{
     Kind, Read, Value, bytes, command as command_line, count, list, name as text, one_of, path, queue, time,
 };
-use super::{Claims, Processes, TICK, Waits, Worker};
+use super::{Claims, Processes, Secret, TICK, Waits, Worker};
 
 /// Processes of one kind at most.
 const MOST_PROCESSES: usize = 1024;
@@ -134,11 +134,11 @@ fn range<T: Copy>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<(T, T)
     }
 }
 
-fn read_env(section: Section<'_>) -> Vec<(String, String)> {
+fn read_env(section: Section<'_>) -> Vec<(String, Secret)> {
     section.pairs(|value| match value.kind {
-        Kind::Text(text) if !text.contains('\0') => Ok(text.to_owned()),
-        Kind::Integer(integer) => Ok(integer.to_string()),
-        Kind::Bool(boolean) => Ok(boolean.to_string()),
+        Kind::Text(text) if !text.contains('\0') => Ok(Secret::new(text)),
+        Kind::Integer(integer) => Ok(Secret::new(integer.to_string())),
+        Kind::Bool(boolean) => Ok(Secret::new(boolean.to_string())),
         _ => Err(value.wrong("a string without NUL")),
     })
 }

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::http::{Context, Router};
 use crate::lifecycle::Life;
 use crate::queue::{Holds, Keeper};
+use crate::registry::say_history;
 use crate::session::{self, Sessions};
 use crate::telemetry::{AccessLog, Metrics};
 
@@ -73,6 +74,10 @@ impl Reactor {
         queues.iter().for_each(|queue| dispatch.add_queue(queue));
         for keeper in Keeper::all(dispatch) {
             until_the_end(life, keeper.keep());
+        }
+        if self.index == 0 {
+            // Before anybody can read a channel by its new rule.
+            say_history(&self.broker, &config);
         }
         self.current.set(Context {
             router,

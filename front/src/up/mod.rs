@@ -17,19 +17,21 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::JoinHandle;
 
-use crate::admin::Admin;
-use crate::config::{Loaded, RedisAddress, RedisUrl};
+use crate::admin::{Admin, Asks, Reloads, Report, reloads};
+use crate::config::{Config, Loaded, Mode, RedisAddress, RedisUrl};
 use crate::lifecycle::Phase;
 use crate::listener::{ListenError, Listeners, Passed};
 use crate::notify::Notifier;
+use crate::reactor::Settings;
+use crate::reload::{Next, Reloading};
 use crate::run;
 use crate::server::{self, Running};
 use crate::supervise;
 use crate::supervisor::child::Lines;
 use crate::supervisor::keep::Event;
 use crate::supervisor::redis::{NoServer, PrivateRedis, Settings, StartError, default_folder, find_server};
-use crate::telemetry::AccessLog;
 use crate::telemetry::logging::Logging;
+use crate::telemetry::{AccessLog, Metrics};
 use crate::workers::proxy::{self, Proxy};
 use crate::workers::{Jobs, Roster, Told, Workers};
 use banner::Banner;
@@ -91,7 +93,7 @@ async fn up(loaded: &Loaded, passed: Vec<Passed>, logging: &Logging) -> Result<(
         notifier.ready(&supervise::status(&all.workers));
         tokio::select! {
             () = signals.reached(1) => tracing::info!("stopping; once more to hasten"),
-            () = all.tend(logging, &access, &signals, &notifier) => {}
+            () = all.tend(Reloading::new(Mode::Up, loaded.clone()), (logging, &access), &signals, &notifier) => {}
         }
         notifier.stopping();
     }
@@ -113,6 +115,7 @@ struct All {
     redis: Option<PrivateRedis>,
     front: Option<Front>,
     admin: Option<Admin>,
+    asks: Option<Asks>,
     workers: Workers,
     roster: Roster,
     told: Option<Told>,
@@ -152,7 +155,9 @@ impl All {
         };
         let front = self.front.insert(front);
         // It answers until the drain is over: «not ready» is an answer too.
-        self.admin = listeners.admin.map(|listener| front.admin(listener)).transpose()?;
+        let (reloads, asks) = reloads();
+        self.asks = Some(asks);
+        self.admin = listeners.admin.map(|listener| front.admin(listener, reloads)).transpose()?;
         let jobs = Jobs::default();
         let (hooks, proxy) = Proxy::start(direct, redis.clone(), config, jobs.clone());
         self.proxy = Some(proxy);
@@ -176,19 +181,74 @@ impl All {
         Ok(())
     }
 
-    /// What is to be done while everything runs, for ever: keeps the count of dropped log lines up to date, and replaces
-    /// fronts and workers when that is asked for.
-    async fn tend(&mut self, logging: &Logging, access: &AccessLog, signals: &Signals, notifier: &Notifier) {
-        let Self { front, workers, .. } = self;
-        match front {
-            Some(Front::Here(front)) => tokio::select! {
-                () = count_dropped(front, logging, access) => {}
-                () = supervise::restart_on_demand(workers, signals, notifier, async || {}) => {}
-            },
-            Some(Front::Beside(fronts)) => {
-                supervise::restart_on_demand(workers, signals, notifier, async || fronts.replace().await).await;
+    /// What is to be done while everything runs, for ever: keeps the count of dropped log lines up to date, reads the
+    /// configuration anew when somebody asks, and on SIGHUP takes up new programs as well: fronts and workers are replaced.
+    async fn tend(
+        &mut self,
+        mut reloading: Reloading,
+        (logging, access): (&Logging, &AccessLog),
+        signals: &Signals,
+        notifier: &Notifier,
+    ) {
+        let (mut hangups, mut counting) = (signals.reloads(), tokio::time::interval(COUNT_EVERY));
+        let Some(mut asks) = self.asks.take() else { return std::future::pending().await };
+        loop {
+            let ask = tokio::select! {
+                _ = counting.tick() => {
+                    self.count_dropped(logging, access);
+                    continue;
+                }
+                // The sender lives as long as the runtime.
+                _ = hangups.changed() => None,
+                ask = asks.next() => Some(ask),
+            };
+            notifier.reloading("reading the configuration anew");
+            let report = self.reload(&mut reloading, logging, ask.is_some()).await;
+            if ask.is_none() && report.reloaded {
+                if let Some(Front::Beside(fronts)) = &mut self.front {
+                    fronts.replace().await;
+                }
+                supervise::restart(&self.workers, &mut hangups).await;
             }
-            None => std::future::pending().await,
+            notifier.ready(&supervise::status(&self.workers));
+            if let Some(ask) = ask {
+                let _ = ask.send(report);
+            }
+        }
+    }
+
+    /// Reads the configuration anew and gives it to the front; to fronts that are processes only where `at_once`, since
+    /// they are replaced otherwise.
+    async fn reload(&mut self, reloading: &mut Reloading, logging: &Logging, at_once: bool) -> Report {
+        let refused = match reloading.read().await {
+            Err(problems) => problems,
+            Ok(next) => match self.give(&next, at_once).await {
+                Ok(()) => return reloading.taken(next, logging),
+                Err(problems) => problems,
+            },
+        };
+        let (report, problem) = Reloading::refused(refused);
+        self.roster.note(problem);
+        report
+    }
+
+    async fn give(&mut self, next: &Next, at_once: bool) -> Result<(), Vec<String>> {
+        match &mut self.front {
+            Some(Front::Here(front)) => {
+                let config = Arc::new(next.loaded.config.clone());
+                front.reload(config).await.map_err(|error| vec![error.to_string()])
+            }
+            Some(Front::Beside(fronts)) if at_once => {
+                check_keys(Arc::new(next.loaded.config.clone())).await?;
+                fronts.reload().await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn count_dropped(&self, logging: &Logging, access: &AccessLog) {
+        if let Some(Front::Here(front)) = &self.front {
+            logging.count_dropped(front.view().metrics(), access);
         }
     }
 
@@ -225,11 +285,11 @@ impl Front {
         }
     }
 
-    fn admin(&self, listener: std::net::TcpListener) -> Result<Admin, UpError> {
+    fn admin(&self, listener: std::net::TcpListener, reloads: Reloads) -> Result<Admin, UpError> {
         match self {
-            Self::Here(front) => Ok(run::admin(front, listener)?),
+            Self::Here(front) => Ok(run::admin(front, listener, reloads)?),
             Self::Beside(fronts) => {
-                let admin = Admin::start(listener, fronts.subject());
+                let admin = Admin::start(listener, fronts.subject(), Some(reloads));
                 let admin = admin.map_err(|error| UpError::System("listen for operators", error))?;
                 tracing::info!(admin = %admin.address(), "listening for operators");
                 Ok(admin)
@@ -263,14 +323,11 @@ impl Front {
     }
 }
 
-/// Keeps the count of dropped log lines up to date, for ever.
-async fn count_dropped(front: &Running, logging: &Logging, access: &AccessLog) {
-    let view = front.view();
-    let mut ticks = tokio::time::interval(COUNT_EVERY);
-    loop {
-        ticks.tick().await;
-        logging.count_dropped(view.metrics(), access);
-    }
+/// What the front processes would refuse, each for itself, refuses all of it beforehand.
+async fn check_keys(config: Arc<Config>) -> Result<(), Vec<String>> {
+    let (access, metrics) = (AccessLog::start(config.log.access), Arc::new(Metrics::new()));
+    let opened = tokio::task::spawn_blocking(move || Settings::open(config, None, access, &metrics).map(drop));
+    opened.await.expect("reading keys does not panic").map_err(|error| vec![error.to_string()])
 }
 
 /// Lets the front finish what it has accepted, with the workers still there; in haste it refuses the rest.

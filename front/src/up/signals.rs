@@ -1,7 +1,7 @@
-//! How often this process was asked to stop, and how often to replace its fronts and workers.
+//! How often this process was asked to stop, and how often to take up what has changed: the configuration, programs.
 //!
-//! Ctrl-C and `kill` count alike: once means in order, once more means faster. SIGHUP asks for a rolling restart, unless
-//! it says that the terminal is gone in which this process was started; then it means Ctrl-C.
+//! Ctrl-C and `kill` count alike: once means in order, once more means faster. SIGHUP asks for a reload, unless it says
+//! that the terminal is gone in which this process was started; then it means Ctrl-C.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,8 @@ use tokio::sync::watch;
 /// Counts; clones see the same count.
 #[derive(Clone, Debug)]
 pub(crate) struct Signals {
-    stops: watch::Receiver<u32>,
+    /// How many, and the name of the last one.
+    stops: watch::Receiver<(u32, &'static str)>,
     reloads: watch::Receiver<u32>,
 }
 
@@ -21,7 +22,7 @@ impl Signals {
     pub(crate) fn listen() -> io::Result<Self> {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let [interrupt, terminate, hangup] = kinds.map(signal);
-        let ((stop, stops), (reload, reloads)) = (watch::channel(0), watch::channel(0));
+        let ((stop, stops), (reload, reloads)) = (watch::channel((0, "")), watch::channel(0));
         tokio::spawn(listen([interrupt?, terminate?, hangup?], has_terminal(), stop, reload));
         Ok(Self { stops, reloads })
     }
@@ -29,12 +30,18 @@ impl Signals {
     /// Completes once the process was asked to stop `times` times.
     pub(crate) async fn reached(&self, times: u32) {
         // The counting task ends only with the runtime.
-        if self.stops.clone().wait_for(|count| *count >= times).await.is_err() {
+        if self.stops.clone().wait_for(|(count, _)| *count >= times).await.is_err() {
             std::future::pending().await
         }
     }
 
-    /// Changes each time a rolling restart is asked for.
+    /// Completes once the process was asked to stop, with the name of the signal.
+    pub(crate) async fn stopped(&self) -> &'static str {
+        self.reached(1).await;
+        self.stops.borrow().1
+    }
+
+    /// Changes each time a reload is asked for.
     pub(crate) fn reloads(&self) -> watch::Receiver<u32> {
         self.reloads.clone()
     }
@@ -48,15 +55,19 @@ fn has_terminal() -> bool {
 async fn listen(
     [mut interrupt, mut terminate, mut hangup]: [Signal; 3],
     terminal: bool,
-    stops: watch::Sender<u32>,
+    stops: watch::Sender<(u32, &'static str)>,
     reloads: watch::Sender<u32>,
 ) {
     loop {
-        let count = tokio::select! {
-            _ = interrupt.recv() => &stops,
-            _ = terminate.recv() => &stops,
-            _ = hangup.recv() => if terminal && !has_terminal() { &stops } else { &reloads },
+        let name = tokio::select! {
+            _ = interrupt.recv() => "SIGINT",
+            _ = terminate.recv() => "SIGTERM",
+            _ = hangup.recv() => "SIGHUP",
         };
-        count.send_modify(|count| *count = count.saturating_add(1));
+        if name == "SIGHUP" && !(terminal && !has_terminal()) {
+            reloads.send_modify(|count| *count = count.saturating_add(1));
+        } else {
+            stops.send_modify(|(count, last)| (*count, *last) = (count.saturating_add(1), name));
+        }
     }
 }

@@ -51,7 +51,7 @@ fn environment(worker: &Worker, told: &Told, id: &str, more: Vec<(OsString, OsSt
         ("PYTHONUNBUFFERED", "1".to_owned()),
     ];
     let place = told.development.then(|| ("TEMPEST_ENV", "development".to_owned()));
-    let own = worker.env.iter().map(|(name, value)| (name.into(), value.into()));
+    let own = worker.env.iter().map(|(name, value)| (name.into(), value.expose().into()));
     ours.into_iter().chain(place).map(|(name, value)| (name.into(), value.into())).chain(more).chain(own).collect()
 }
 

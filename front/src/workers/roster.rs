@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use crate::backoff::Backoff;
 use crate::broker::control::{Control, ControlError, Presence, Waiting};
 use crate::config::RedisUrl;
+use crate::telemetry::{Problem, Problems};
 use crate::up::state::now_ms;
 
 /// Time between two beats; a record lives three times as long.
@@ -44,6 +45,8 @@ struct Inner {
     state: Mutex<State>,
     changed: Notify,
     looked: watch::Sender<()>,
+    /// What went wrong lately.
+    problems: Problems,
     /// The name of this supervisor among others.
     id: String,
     started: u64,
@@ -52,7 +55,9 @@ struct Inner {
 impl Default for Inner {
     fn default() -> Self {
         let id = super::program::fresh_id("s");
-        Self { state: Mutex::default(), changed: Notify::new(), looked: watch::Sender::new(()), id, started: now_ms() }
+        let (state, problems, changed, looked) =
+            (Mutex::default(), Problems::default(), Notify::new(), watch::Sender::new(()));
+        Self { state, problems, changed, looked, id, started: now_ms() }
     }
 }
 
@@ -189,6 +194,12 @@ impl Roster {
         }
     }
 
+    /// Notes what went wrong, for this supervisor's record.
+    pub(crate) fn note(&self, problem: Problem) {
+        self.0.problems.note(problem);
+        self.0.changed.notify_one();
+    }
+
     /// Registers them, for ever.
     pub async fn beat(self, redis: RedisUrl, keys: Keys) {
         let mut waits = Backoff::new(RETRY.0, RETRY.1);
@@ -247,8 +258,10 @@ impl Roster {
     fn record(&self) -> String {
         let places: Vec<Value> = self.with(|state| state.places.values().flatten().cloned().collect());
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let Inner { id, started, .. } = &*self.0;
-        json!({"id": id, "host": host, "pid": std::process::id(), "started": started, "processes": places}).to_string()
+        let Inner { id, started, problems, .. } = &*self.0;
+        let (pid, problems) = (std::process::id(), problems.recent());
+        json!({"id": id, "host": host, "pid": pid, "started": started, "processes": places, "problems": problems})
+            .to_string()
     }
 
     /// Takes out those that have ended, once more, and this supervisor.

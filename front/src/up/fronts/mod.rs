@@ -111,6 +111,17 @@ impl Fronts {
         self.board.not_ready().into_iter().next()
     }
 
+    /// Has all of them read the configuration anew, as they are.
+    ///
+    /// # Errors
+    /// Those that did not take it, each with a line.
+    pub(super) async fn reload(&mut self) -> Result<(), Vec<String>> {
+        let time = self.ready_time;
+        let asked = futures::future::join_all(self.places.iter_mut().map(|process| process.reload(time))).await;
+        let failed: Vec<String> = asked.into_iter().filter_map(Result::err).collect();
+        if failed.is_empty() { Ok(()) } else { Err(failed) }
+    }
+
     /// Replaces all of them, one after another. When it is dropped half-way, what is under way is there for
     /// [`Fronts::stop`].
     pub(super) async fn replace(&mut self) {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -64,6 +65,8 @@ pub(super) struct State {
     ended: Option<String>,
     /// Starts so far.
     pub(super) starts: u64,
+    /// Reloads so far, and whether the last one holds.
+    reloads: (u64, bool),
 }
 
 impl State {
@@ -144,6 +147,27 @@ impl Process {
         Err(format!("the new process was not ready within {} s: {why}", time.as_secs_f64()))
     }
 
+    /// Has it read the configuration anew. One that is started meanwhile reads it anyway.
+    ///
+    /// # Errors
+    /// A line that says why that is not known to hold.
+    pub(super) async fn reload(&mut self, time: Duration) -> Result<(), String> {
+        let (before, pid) = {
+            let state = self.state.borrow();
+            (state.reloads.0, state.pid)
+        };
+        let Some(process) = pid.and_then(Pid::from_raw) else { return Ok(()) };
+        kill_process(process, Signal::HUP).map_err(|error| format!("{}: cannot be told: {error}", self.name))?;
+        let settled = self.state.wait_for(|state| state.reloads.0 > before || state.pid != pid);
+        match timeout(time, settled).await {
+            Ok(Ok(state)) if state.pid == pid && !state.reloads.1 => {
+                Err(format!("{}: it has refused what others may have taken; its log says why", self.name))
+            }
+            Ok(_) => Ok(()),
+            Err(_) => Err(format!("{}: it did not say within {} s whether it took it", self.name, time.as_secs_f64())),
+        }
+    }
+
     /// Asks it to drain and does not wait.
     pub(super) fn stop(&self) {
         self.keeper.stop();
@@ -197,7 +221,7 @@ fn events(name: String, state: Arc<watch::Sender<State>>) -> Box<dyn FnMut(Event
         Event::Started(pid) => {
             tracing::debug!(from = %name, pid, "started");
             state.send_modify(|state| {
-                *state = State { pid: Some(pid), ended: None, starts: state.starts + 1, said: state.said.take() };
+                (state.pid, state.ended, state.starts) = (Some(pid), None, state.starts + 1);
             });
         }
         Event::Ended(exit, wait) => {
@@ -219,7 +243,12 @@ async fn listen(ears: UnixDatagram, state: Arc<watch::Sender<State>>) {
     let mut message = [0; MESSAGE_BYTES];
     // An error here is one of the socket itself, and there will be no better one.
     while let Ok(bytes) = ears.recv(&mut message).await {
-        let said = notify::State::parse(&String::from_utf8_lossy(&message[..bytes]));
+        let text = String::from_utf8_lossy(&message[..bytes]);
+        if let Some((_, holds)) = notify::parse_reloaded(&text) {
+            state.send_modify(|state| state.reloads = (state.reloads.0 + 1, holds));
+            continue;
+        }
+        let said = notify::State::parse(&text);
         if said.is_some() {
             state.send_modify(|state| state.said = said);
         }

@@ -1,0 +1,167 @@
+//! What differs between two configurations, and what of it cannot change while a process runs.
+//!
+//! Only comparing: who applies the rest, and to whom, is decided elsewhere. Secrets are said to have changed, no more.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use super::{Held, Loaded, Mode};
+
+/// What belongs to a process from its start to its end: sockets, threads, the way to Redis and the names in it. A key
+/// that ends with a dot stands for all that begin with it.
+const OF_A_FRONT: &[&str] = &[
+    "prefix",
+    "redis.url",
+    "redis.stall",
+    "redis.patience",
+    "front.listen",
+    "front.admin",
+    "front.reactors",
+    "limits.outgoing_bytes",
+    "channels.prefix",
+    "log.format",
+];
+/// The same of `tempest up`, beside that of its front.
+const OF_UP: &[&str] = &["redis.server", "redis.port", "redis.dir", "front.processes", "workers."];
+/// And where its fronts are processes: how long it waits for them.
+const OF_UP_WITH_PROCESSES: &[&str] = &["front.grace", "front.ready_time"];
+/// The same of `tempest supervise`. What concerns fronts alone is nothing to it.
+const OF_SUPERVISE: &[&str] =
+    &["prefix", "redis.url", "log.format", "workers.", "limits.crashes", "limits.dead_letters"];
+/// What is nothing to a front on its own.
+const NOT_OF_A_FRONT: &[&str] =
+    &["redis.server", "redis.port", "redis.dir", "front.processes", "front.ready_time", "workers."];
+
+fn is_one_of(key: &str, keys: &[&str]) -> bool {
+    keys.iter().any(|one| if one.ends_with('.') { key.starts_with(one) } else { key == *one })
+}
+
+/// One setting that differs, or one table of several that came or went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Where it stands: `limits.pending`, `route "/a" timeout`, `route "/a"`.
+    pub setting: String,
+    /// What it was, as it may be shown; None: there was no such table.
+    pub old: Option<String>,
+    /// What it is; None: there is no such table any more.
+    pub new: Option<String>,
+    /// It cannot change while the process runs.
+    pub fixed: bool,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { setting, old, new, .. } = self;
+        match (old, new) {
+            (None, _) => write!(f, "{setting}: added"),
+            (_, None) => write!(f, "{setting}: removed"),
+            (Some(_), Some(new)) if new == HIDDEN => write!(f, "{setting}: \u{2026}changed"),
+            (Some(old), Some(new)) => write!(f, "{setting}: {old} -> {new}"),
+        }
+    }
+}
+
+/// How a secret shows.
+const HIDDEN: &str = "***";
+
+/// All that differs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes(pub Vec<Change>);
+
+impl Changes {
+    /// From one configuration to the next of the same command.
+    pub fn between(old: &Loaded, new: &Loaded, mode: Mode) -> Self {
+        let (before, after) = (of(mode, &old.held), of(mode, &new.held));
+        let (items_before, items_after) = (items(&before), items(&after));
+        let fixed = |held: &Held| is_fixed(mode, old, held.key());
+        let mut all = Vec::new();
+        let known: HashMap<&str, &Held> = before.iter().map(|held| (held.setting(), *held)).collect();
+        let mut told = HashSet::new();
+        for held in &after {
+            match known.get(held.setting()) {
+                Some(was) if was.is_same(held) => {}
+                Some(was) => all.push(Change {
+                    setting: held.setting().to_owned(),
+                    old: Some(shown(was)),
+                    new: Some(shown(held)),
+                    fixed: fixed(held),
+                }),
+                None if items_before.contains(&held.item()) => all.push(Change {
+                    setting: held.setting().to_owned(),
+                    old: Some(NOT_SET.to_owned()),
+                    new: Some(shown(held)),
+                    fixed: fixed(held),
+                }),
+                None if told.insert(held.item()) => {
+                    let (setting, new) = (held.item().to_owned(), Some(String::new()));
+                    all.push(Change { setting, old: None, new, fixed: fixed(held) });
+                }
+                None => {}
+            }
+        }
+        let there: HashSet<&str> = after.iter().map(|held| held.setting()).collect();
+        for held in before.iter().filter(|held| !there.contains(held.setting())) {
+            let (setting, old, new) = match items_after.contains(&held.item()) {
+                true => (held.setting(), shown(held), Some(NOT_SET.to_owned())),
+                false if told.insert(held.item()) => (held.item(), String::new(), None),
+                false => continue,
+            };
+            all.push(Change { setting: setting.to_owned(), old: Some(old), new, fixed: fixed(held) });
+        }
+        let kept = |all: &[&str], there: &[&str]| -> Vec<String> {
+            all.iter().filter(|item| there.contains(item)).map(|item| (*item).to_owned()).collect()
+        };
+        if kept(&items_before, &items_after) != kept(&items_after, &items_before) {
+            let order = |text: &str| Some(text.to_owned());
+            let (setting, old, new) =
+                ("the order of tables".to_owned(), order("another"), order("that of the file now"));
+            all.push(Change { setting, old, new, fixed: false });
+        }
+        Self(all)
+    }
+
+    /// Those that cannot change while the process runs.
+    pub fn fixed(&self) -> Vec<&str> {
+        self.0.iter().filter(|change| change.fixed).map(|change| change.setting.as_str()).collect()
+    }
+}
+
+/// What a setting of a table is where the table does not have it.
+const NOT_SET: &str = "not set";
+
+fn shown(held: &Held) -> String {
+    if held.is_secret() { HIDDEN.to_owned() } else { held.shown().to_owned() }
+}
+
+/// What means something to a command.
+fn of(mode: Mode, held: &[Held]) -> Vec<&Held> {
+    let is_its = |held: &&Held| match mode {
+        Mode::Front => !is_one_of(held.key(), NOT_OF_A_FRONT),
+        Mode::Supervise => is_one_of(held.key(), OF_SUPERVISE) || held.key() == "log.level",
+        Mode::Up | Mode::Client => true,
+    };
+    held.iter().filter(is_its).collect()
+}
+
+fn is_fixed(mode: Mode, old: &Loaded, key: &str) -> bool {
+    let processes = old.config.front.processes > 0;
+    match mode {
+        Mode::Front => is_one_of(key, OF_A_FRONT),
+        Mode::Supervise => is_one_of(key, OF_SUPERVISE),
+        Mode::Up | Mode::Client => {
+            is_one_of(key, OF_A_FRONT) || is_one_of(key, OF_UP) || (processes && is_one_of(key, OF_UP_WITH_PROCESSES))
+        }
+    }
+}
+
+/// The tables of arrays and names, each once, in their order.
+fn items<'a>(all: &[&'a Held]) -> Vec<&'a str> {
+    // One that stands by itself is in none of several, and so is there before and after.
+    let mut items = vec![""];
+    for held in all {
+        if !items.contains(&held.item()) {
+            items.push(held.item());
+        }
+    }
+    items
+}
