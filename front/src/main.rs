@@ -13,7 +13,7 @@ use tempest::telemetry::logging::{self, Logging};
 
 mod cli;
 
-use cli::{Cli, Command, ConfigCommand, complain, say};
+use cli::{Cli, Command, ConfigCommand, Configuration, Of, complain, say};
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
         Command::Publish(publish) => with_config(Mode::Client, &publish.place.0, |loaded| send(loaded, &publish)),
         Command::Status(status) => with_config(Mode::Client, &status.place.0, |loaded| show(loaded, &status)),
         Command::Reload(which) => reload(&which.0),
-        Command::Config { command: ConfigCommand::Check { file } } => check(file),
+        Command::Config(config) => configuration(config),
     }
 }
 
@@ -78,6 +78,25 @@ fn run(mode: Mode, flags: &Flags) -> ExitCode {
             Mode::Front | Mode::Client => front(loaded, passed, &logging),
         }
     })
+}
+
+fn configuration(Configuration { command, of, settings }: Configuration) -> ExitCode {
+    let mode = match of {
+        Of::Up => Mode::Up,
+        Of::Front => Mode::Front,
+        Of::Supervise => Mode::Supervise,
+    };
+    match command {
+        Some(ConfigCommand::Check { file }) => check(file),
+        Some(ConfigCommand::Reference) => {
+            say(config::REFERENCE.trim_end());
+            ExitCode::SUCCESS
+        }
+        None => with_config(mode, &settings.0, |loaded| {
+            say(commands::settings(&loaded));
+            ExitCode::SUCCESS
+        }),
+    }
 }
 
 fn check(file: Option<String>) -> ExitCode {

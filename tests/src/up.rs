@@ -43,6 +43,14 @@ impl Up {
         Self::start_in(dir, mark, config)
     }
 
+    /// Starts it with a configuration that names a Redis of the test's, in the folder `dir`.
+    pub fn start_with_redis(dir: &Path, mark: &str, config: &str) -> Self {
+        let file = Front::write_config(dir, config);
+        let arguments = ["up", "--config", file.to_str().expect("the path is text")];
+        let process = Process::start("up", mark, tempest_command(dir, &arguments));
+        Self { front: Front::listening(process), dir: dir.to_owned(), mark: mark.to_owned() }
+    }
+
     /// The same in a folder that the test has made and filled.
     pub fn start_in(dir: PathBuf, mark: String, config: &str) -> Self {
         let file = Front::write_config(&dir, config);

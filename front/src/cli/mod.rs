@@ -38,8 +38,15 @@ Examples:
   tempest supervise --config shop.toml                        the [workers.NAME] tables of a file
   tempest supervise --watch 'app/**/*.py' -- python3 -m app   restarts on every change
 
-SIGTERM or Ctrl-C: each process finishes its job and ends; once more: at once. SIGHUP: a rolling restart.
+SIGTERM or Ctrl-C: each process finishes its job and ends; once more: at once. SIGHUP: reads the file, then a rolling restart.
 The program is told REDIS_URL, TEMPEST_QUEUE and TEMPEST_WORKER_ID. What it prints is logged under its name.";
+
+const CONFIG_EXAMPLES: &str = "\
+Examples:
+  tempest config                            every setting of tempest up here, with its source; secrets are hidden
+  tempest config --for front --listen 0.0.0.0:80
+  tempest config check shop.toml            every fault at once
+  tempest config reference > tempest.toml   every setting with its default and its meaning";
 
 const CHECK_EXAMPLE: &str = "\
 Example:
@@ -84,11 +91,8 @@ pub(crate) enum Command {
     /// Have a run read its configuration anew, and show what changed or why it was refused
     #[command(after_help = RELOAD_NOTES)]
     Reload(Which),
-    /// Work with the configuration
-    Config {
-        #[command(subcommand)]
-        command: ConfigCommand,
-    },
+    /// Show every setting as it holds, and where that comes from; check a file; print the reference
+    Config(Configuration),
 }
 
 #[derive(Debug, clap::Args)]
@@ -147,8 +151,30 @@ pub(crate) struct Status {
     pub(crate) place: Place,
 }
 
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = CONFIG_EXAMPLES)]
+pub(crate) struct Configuration {
+    #[command(subcommand)]
+    pub(crate) command: Option<ConfigCommand>,
+    /// What holds for this command
+    #[arg(long = "for", value_name = "COMMAND", default_value = "up")]
+    pub(crate) of: Of,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// The commands that read a whole configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Of {
+    Up,
+    Front,
+    Supervise,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
+    /// Print a tempest.toml that has every setting with its default, and what it means
+    Reference,
     /// Report everything that is wrong with a configuration, the environment included
     #[command(after_help = CHECK_EXAMPLE)]
     Check {

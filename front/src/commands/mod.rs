@@ -3,6 +3,7 @@
 //! Each command gives its text and prints nothing; the binary does. Nothing here starts anything.
 
 mod channels;
+mod config;
 mod publish;
 mod reload;
 mod status;
@@ -14,6 +15,7 @@ use crate::up::state::{self, Run};
 
 use tempest_protocol::Keys;
 
+pub use config::settings;
 pub use publish::{MESSAGE_BYTES, Message, publish, read_history};
 pub use reload::reload;
 pub use status::{Show, status};

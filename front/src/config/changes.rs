@@ -22,7 +22,15 @@ const OF_A_FRONT: &[&str] = &[
     "log.format",
 ];
 /// The same of `tempest up`, beside that of its front.
-const OF_UP: &[&str] = &["redis.server", "redis.port", "redis.dir", "front.processes", "workers."];
+const OF_UP: &[&str] = &[
+    "redis.server",
+    "redis.port",
+    "redis.dir",
+    "front.processes",
+    "limits.crashes",
+    "limits.dead_letters",
+    "workers.",
+];
 /// And where its fronts are processes: how long it waits for them.
 const OF_UP_WITH_PROCESSES: &[&str] = &["front.grace", "front.ready_time"];
 /// The same of `tempest supervise`. What concerns fronts alone is nothing to it.
@@ -164,4 +172,76 @@ fn items<'a>(all: &[&'a Held]) -> Vec<&'a str> {
         }
     }
     items
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::load::parse_text;
+    use super::super::{Config, Flags};
+    use super::*;
+
+    fn loaded(text: &str) -> Loaded {
+        let parsed = parse_text("t", text, Path::new("/")).expect("a good configuration");
+        let (config, held): (Config, _) = (parsed.config, parsed.held);
+        Loaded { config, held, file: None, notices: Vec::new(), flags: Flags::default() }
+    }
+
+    fn between(mode: Mode, old: &str, new: &str) -> (Vec<String>, Vec<String>) {
+        let changes = Changes::between(&loaded(old), &loaded(new), mode);
+        let fixed = changes.fixed().into_iter().map(str::to_owned).collect();
+        (changes.0.iter().map(ToString::to_string).collect(), fixed)
+    }
+
+    fn said(old: &str, new: &str) -> Vec<String> {
+        between(Mode::Front, old, new).0
+    }
+
+    const A: &str = "[[route]]\npath = \"/a\"\nqueue = \"a\"\n";
+    const B: &str = "[[route]]\npath = \"/b\"\nqueue = \"b\"\n";
+
+    #[test]
+    fn what_is_written_otherwise_and_means_the_same_is_no_change() {
+        let none: Vec<String> = Vec::new();
+        assert_eq!(said("limits.body_time = 30\nlimits.head_bytes = 16384", "[limits]\nbody_time = \"30s\""), none);
+        assert_eq!(said("channels.public = \"a,b\"", "channels.public = [\"a\", \"b\"]"), none);
+        assert_eq!(said("limits.body_time = 1", "limits.body_time = 2"), ["limits.body_time: 1 -> 2"]);
+        assert_eq!(said("", "redis.url = \"redis://:a@h\""), ["redis.url: \u{2026}changed"]);
+    }
+
+    #[test]
+    fn tables_come_go_and_change_places() {
+        assert_eq!(said(A, &[A, B].concat()), ["route \"/b\": added"]);
+        assert_eq!(said(&[A, B].concat(), B), ["route \"/a\": removed"]);
+        assert_eq!(said(&[A, B].concat(), &[B, A].concat()), ["the order of tables: another -> that of the file now"]);
+        let twice = said(&[A, A].concat(), &[A, &A.replace("\"a\"", "\"c\"")].concat());
+        assert_eq!(twice, ["route \"/a#2\" queue: \"a\" -> \"c\""]);
+        let other_kind = A.replace("queue = \"a\"", "kind = \"files\"\ndir = \"d\"").replace("/a", "/{a...}");
+        let was = A.replace("/a", "/{a...}");
+        assert!(said(&was, &other_kind).contains(&"route \"/{a...}\" queue: \"a\" -> not set".to_owned()));
+    }
+
+    #[test]
+    fn what_takes_a_restart_depends_on_the_command() {
+        let worker = "[workers.a]\ncommand = \"x\"\n";
+        let fixed = |mode, old: &str, new: &str| between(mode, old, new).1;
+        assert_eq!(fixed(Mode::Front, "", "front.reactors = 2\nlimits.pending = 2"), ["front.reactors"]);
+        assert_eq!(between(Mode::Front, "", &format!("redis.port = 7\n{worker}")), (vec![], vec![]));
+        assert_eq!(fixed(Mode::Up, "", &format!("redis.port = 7\n{worker}")), ["redis.port", "workers.a"]);
+        assert_eq!(fixed(Mode::Up, "", "front.grace = 7"), Vec::<String>::new());
+        let processes = "front.processes = 1\n";
+        assert_eq!(fixed(Mode::Up, processes, &format!("{processes}front.grace = 7")), ["front.grace"]);
+        assert_eq!(between(Mode::Supervise, worker, &format!("front.reactors = 3\n{worker}")), (vec![], vec![]));
+        assert_eq!(fixed(Mode::Supervise, worker, &format!("{worker}processes = 3")), ["workers.a.processes"]);
+        assert_eq!(fixed(Mode::Supervise, worker, &format!("{worker}env = {{ A = 1 }}")), ["workers.a.env.A"]);
+    }
+
+    #[test]
+    fn every_fixed_setting_is_one() {
+        let all = loaded(&format!("front.processes = 1\n[workers.a]\ncommand = \"x\"\n{A}"));
+        for key in [OF_A_FRONT, OF_UP, OF_UP_WITH_PROCESSES, OF_SUPERVISE, NOT_OF_A_FRONT].concat() {
+            assert!(all.held.iter().any(|held| is_one_of(held.key(), &[key])), "{key}");
+        }
+    }
 }

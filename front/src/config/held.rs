@@ -32,6 +32,11 @@ impl Address {
         Self { full: join(&self.full, space), item: self.item.clone(), key: join(&self.key, ".") }
     }
 
+    /// The same for all tables of a kind.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
     /// One table of an array; `same`: how many before it have its label, too.
     pub(super) fn one_of(&self, key: &str, label: &str, same: usize) -> Self {
         let Self { full, key, .. } = self.below(key);

@@ -79,7 +79,7 @@ pub fn load(
     let path = file.map(|(_, path)| path);
     let base = path.as_deref().and_then(Path::parent).unwrap_or(folder);
     let given = Given { command: flags.command.clone(), folder: folder.to_owned() };
-    let (mut config, mut held) = parse(&name, &text, overrides, &given, base)?;
+    let Parsed { mut config, mut held, .. } = parse(&name, &text, overrides, &given, base)?;
     if matches!(mode, Mode::Client | Mode::Supervise) && config.redis.url.is_none() {
         config.redis.url = worker_url(env)?;
     }
@@ -119,7 +119,7 @@ pub fn whereabouts(
         None => None,
         Some(given) => {
             let given = HashMap::from([("front.admin", given.clone())]);
-            parse("", "", given, &Given::default(), folder)?.0.front.admin
+            parse("", "", given, &Given::default(), folder)?.config.front.admin
         }
     };
     Ok(Whereabouts { file, admin, usual_admin })
@@ -131,7 +131,7 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it, at once.
     pub fn from_toml(text: &str, base: &Path) -> Result<Self, Problems> {
-        parse_text(DEFAULT_FILE, text, base).map(|(config, _)| config)
+        parse_text(DEFAULT_FILE, text, base).map(|parsed| parsed.config)
     }
 }
 
@@ -141,8 +141,17 @@ impl Default for Config {
     }
 }
 
+/// A configuration, and all that was read for it.
+pub(super) struct Parsed {
+    pub(super) config: Config,
+    pub(super) held: Vec<Held>,
+    /// Keys that were looked for, and whether they were there.
+    #[cfg_attr(not(test), allow(dead_code, reason = "the tests of the reference ask for it"))]
+    pub(super) looked: Vec<(String, bool)>,
+}
+
 /// Reads a text with nothing over it.
-pub(super) fn parse_text(name: &str, text: &str, base: &Path) -> Result<(Config, Vec<Held>), Problems> {
+pub(super) fn parse_text(name: &str, text: &str, base: &Path) -> Result<Parsed, Problems> {
     parse(name, text, HashMap::new(), &Given::default(), base)
 }
 
@@ -152,17 +161,27 @@ fn parse(
     overrides: HashMap<&'static str, Override>,
     given: &Given,
     base: &Path,
-) -> Result<(Config, Vec<Held>), Problems> {
+) -> Result<Parsed, Problems> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let problems = Collector::default();
     let broken = !errors.is_empty();
-    let source = Source { name: name.to_owned(), text, overrides, problems, broken, held: RefCell::default() };
+    let source = Source {
+        name: name.to_owned(),
+        text,
+        overrides,
+        problems,
+        broken,
+        held: RefCell::default(),
+        looked: RefCell::default(),
+    };
     let config = file::read(Section::root(&source, table.get_ref()), given, base);
     for error in &errors {
         source.syntax(error.span().map_or(0, |span| span.start), error.message());
     }
     match source.problems.into_problems() {
-        problems if problems.is_empty() => Ok((config, source.held.into_inner())),
+        problems if problems.is_empty() => {
+            Ok(Parsed { config, held: source.held.into_inner(), looked: source.looked.into_inner() })
+        }
         problems => Err(Problems(problems)),
     }
 }

@@ -45,6 +45,12 @@ enum Named {
 const KINDS: &[(&str, Named)] =
     &[("queue", Named::Queue), ("subscribe", Named::Subscribe), ("publish", Named::Publish), ("files", Named::Files)];
 
+/// The names of all kinds.
+#[cfg(test)]
+pub(super) fn kinds() -> impl Iterator<Item = &'static str> {
+    KINDS.iter().map(|(name, _)| *name)
+}
+
 /// Bytes of a body that publishes: far below what waits for one reader at most.
 const PUBLISH_BYTES: usize = 256 * 1024;
 /// How long a publication waits for Redis.

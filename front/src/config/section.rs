@@ -38,6 +38,8 @@ pub(super) struct Source<'a> {
     pub(super) broken: bool,
     /// Every setting that was asked for, as it was read.
     pub(super) held: RefCell<Vec<Held>>,
+    /// Every key that was looked for, a setting's or a table's, and whether it was there.
+    pub(super) looked: RefCell<Vec<(String, bool)>>,
 }
 
 impl Source<'_> {
@@ -109,7 +111,9 @@ impl<'a> Section<'a> {
 
     fn entry(&mut self, key: &'static str) -> Option<&'a toml::Spanned<DeValue<'a>>> {
         self.asked.push(key);
-        self.table?.get(key)
+        let found = self.table.and_then(|table| table.get(key));
+        self.source.looked.borrow_mut().push((self.address.below(key).key().to_owned(), found.is_some()));
+        found
     }
 
     /// The dotted name of a setting in here; of the table itself where `key` is empty.
@@ -123,7 +127,9 @@ impl<'a> Section<'a> {
 
     /// True where the file has this setting.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.table.is_some_and(|table| table.contains_key(key))
+        let found = self.table.is_some_and(|table| table.contains_key(key));
+        self.source.looked.borrow_mut().push((self.address.below(key).key().to_owned(), found));
+        found
     }
 
     /// A setting that need not be there.

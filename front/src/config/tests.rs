@@ -9,6 +9,8 @@ use http::Method;
 use super::options::{ALL, Setting};
 use super::*;
 
+mod reference;
+
 /// A folder of its own, gone at the end.
 struct Folder(PathBuf);
 
@@ -431,26 +433,4 @@ fn clients_take_the_url_of_a_worker() {
     let wrong = load_with(Mode::Client, &[], &[("REDIS_URL", "hunter2")], &empty).expect_err("no URL").to_string();
     assert!(wrong.starts_with("REDIS_URL: expected a URL") && !wrong.contains("hunter2"), "{wrong}");
     assert_eq!(url(Mode::Up, &[], &worker), None, "nothing but its own settings decides where `up` keeps data");
-}
-
-#[test]
-fn the_reference_has_every_setting_and_its_default() {
-    let reference = include_str!("../../reference.toml");
-    assert_eq!(format!("{:#?}", read(reference)), format!("{:#?}", read("")));
-    // Comments included: with its leading `# ` taken off, each is a setting, too.
-    let settings: Vec<&str> = reference.lines().map(|line| line.trim_start_matches("# ")).collect();
-    for line in include_str!("tests/full.toml").lines().filter(|line| line.contains(" = ")) {
-        let key = line.split(' ').next().expect("a key");
-        assert!(settings.iter().any(|setting| setting.starts_with(&format!("{key} = "))), "{key}");
-    }
-}
-
-#[test]
-fn the_commented_parts_of_the_reference_are_settings() {
-    let code = |line: &&str| line.contains(" = ") || line.starts_with('[');
-    let bare = |line: &'static str| line.strip_prefix("# ").unwrap_or(line);
-    let lines: Vec<&str> = include_str!("../../reference.toml").lines().map(bare).filter(code).collect();
-    let config = read(&lines.join("\n"));
-    assert_eq!((config.routes.len(), config.workers.len(), config.channels.rules.len()), (6, 1, 1));
-    assert_eq!(config.channels.tokens.keys.len(), 1);
 }

@@ -64,7 +64,8 @@ async fn listen(
             _ = terminate.recv() => "SIGTERM",
             _ = hangup.recv() => "SIGHUP",
         };
-        if name == "SIGHUP" && !(terminal && !has_terminal()) {
+        let asks_for_reload = name == "SIGHUP" && (!terminal || has_terminal());
+        if asks_for_reload {
             reloads.send_modify(|count| *count = count.saturating_add(1));
         } else {
             stops.send_modify(|(count, last)| (*count, *last) = (count.saturating_add(1), name));

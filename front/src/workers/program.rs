@@ -111,7 +111,7 @@ mod tests {
             processes: Processes { least: 1, most: 1 },
             queue: QueueName::new("mail").expect("a name"),
             needs: None,
-            env: vec![("PYTHONUNBUFFERED".into(), "0".into())],
+            env: vec![("PYTHONUNBUFFERED".into(), crate::config::Secret::new("0"))],
             dir: "/".into(),
             stop_time: Duration::from_secs(1),
             ready_time: Duration::from_secs(1),
