@@ -22,7 +22,7 @@ use crate::config::{Config, Loaded, Mode, RedisAddress, RedisUrl};
 use crate::lifecycle::Phase;
 use crate::listener::{ListenError, Listeners, Passed};
 use crate::notify::Notifier;
-use crate::reactor::Settings;
+use crate::reactor;
 use crate::reload::{Next, Reloading};
 use crate::run;
 use crate::server::{self, Running};
@@ -326,7 +326,7 @@ impl Front {
 /// What the front processes would refuse, each for itself, refuses all of it beforehand.
 async fn check_keys(config: Arc<Config>) -> Result<(), Vec<String>> {
     let (access, metrics) = (AccessLog::start(config.log.access), Arc::new(Metrics::new()));
-    let opened = tokio::task::spawn_blocking(move || Settings::open(config, None, access, &metrics).map(drop));
+    let opened = tokio::task::spawn_blocking(move || reactor::Settings::open(config, None, access, &metrics).map(drop));
     opened.await.expect("reading keys does not panic").map_err(|error| vec![error.to_string()])
 }
 
