@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::task::{Context as TaskContext, Poll};
@@ -20,9 +21,13 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::Limits;
-use crate::http::{Activity, Current, Detach, Peer, early_response, handle};
+use crate::error::TOO_MANY_WAIT;
+use crate::http::{Activity, Context, Current, Detach, Peer, early_response, handle};
 use crate::hub;
 use crate::lifecycle::Phase;
+use crate::listener::{Ends, introduction};
+use crate::places::{Holder, Place};
+use crate::telemetry::{Ending, Metrics, Refusal};
 
 /// How often the connections' time limits are looked at.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -40,7 +45,20 @@ impl Connections {
     /// Serves one socket until its end; streams go on in a task of their own, which holds `guard` then.
     pub async fn serve<G: Unpin + 'static>(&self, current: Rc<Current>, mut socket: TcpStream, guard: G) {
         let (Ok(address), Ok(server)) = (socket.peer_addr(), socket.local_addr()) else { return };
-        let peer = Peer::new(address, server);
+        let mut ends = (address, server);
+        if current.get().config.front.proxies.protocol.is_required_on(server) {
+            let context = current.get();
+            // Boxed, since few connections have it.
+            match Box::pin(introduced(&context, &mut socket, ends)).await {
+                Ok(told) => ends = told,
+                Err(why) => return context.metrics.endings.inc(why),
+            }
+        }
+        let peer = Peer::new(ends.0, ends.1, &current.get().config.front.proxies);
+        match admit(&current.get(), ends.0) {
+            Some(place) => peer.place.set(place),
+            None => return close(socket, &one_too_many()).await,
+        }
         self.0.borrow_mut().push(Rc::downgrade(&peer));
         let ended = loop {
             match drive(&current, &peer, socket).await {
@@ -61,7 +79,7 @@ impl Connections {
                     let write = move |bytes| entry.write(id.as_str(), StatusCode::OK.as_u16(), bytes);
                     Box::new(write) as Box<dyn FnOnce(u64)>
                 });
-                hub::start(socket, opened, &opening, report, (guard, place));
+                hub::start(socket, opened, &opening, report, (guard, peer.place.take().and(place)));
             }
             End::Close(socket, last_words) => close(socket, &last_words).await,
         }
@@ -81,15 +99,18 @@ impl Connections {
                 tokio::time::sleep(SWEEP).await;
             }
             let context = current.get();
-            self.sweep(&context.config.limits, draining_since.map(|since| (since, context.config.front.drain_idle)));
+            let draining = draining_since.map(|since| (since, context.config.front.drain_idle));
+            self.sweep(&context.metrics, &context.config.limits, draining);
         }
     }
 
-    fn sweep(&self, limits: &Limits, draining: Option<(Instant, Duration)>) {
+    fn sweep(&self, metrics: &Metrics, limits: &Limits, draining: Option<(Instant, Duration)>) {
         let now = Instant::now();
         self.0.borrow_mut().retain(|peer| {
             let Some(peer) = peer.upgrade() else { return false };
-            if is_over(&peer, limits, now, draining) {
+            // One that is ending already needs no second reason.
+            if let Some(why) = over(&peer, limits, now, draining).filter(|_| !peer.expired.get()) {
+                metrics.endings.inc(why);
                 peer.expire();
             }
             true
@@ -97,22 +118,49 @@ impl Connections {
     }
 }
 
-/// `draining`: since when, and how long idle connections are kept then.
-fn is_over(peer: &Peer, limits: &Limits, now: Instant, draining: Option<(Instant, Duration)>) -> bool {
+/// Whom the connection is from and what it has reached, by its header of the PROXY protocol.
+async fn introduced(context: &Context, socket: &mut TcpStream, (peer, server): Ends) -> Result<Ends, Ending> {
+    if !context.config.front.proxies.trusts(peer.ip()) {
+        return Err(Ending::ProxyUntrusted);
+    }
+    match timeout(context.config.limits.head_time, introduction(socket)).await {
+        Ok(Ok(told)) => Ok(told.unwrap_or((peer, server))),
+        Ok(Err(_)) | Err(_) => Err(Ending::ProxyHeader),
+    }
+}
+
+/// A place among the connections of this address; those of proxies are for many clients, and are not counted.
+fn admit(context: &Context, client: SocketAddr) -> Option<Place> {
+    let most = context.config.limits.connections_per_address;
+    let most = if most > 0 && context.config.front.proxies.trusts(client.ip()) { 0 } else { most };
+    let place = context.places.take(Holder::Connections(client.ip()), most);
+    if place.is_none() {
+        context.metrics.refused.inc(Refusal::ConnectionsPerAddress);
+    }
+    place
+}
+
+fn one_too_many() -> Vec<u8> {
+    let text = "too many connections are open from this address";
+    early_response(StatusCode::TOO_MANY_REQUESTS, text, Some(TOO_MANY_WAIT))
+}
+
+/// Why the connection is to end. `draining`: since when, and how long idle connections are kept then.
+fn over(peer: &Peer, limits: &Limits, now: Instant, draining: Option<(Instant, Duration)>) -> Option<Ending> {
     // A client that takes nothing is like one that sends nothing.
     if peer.blocked.get().is_some_and(|since| now.saturating_duration_since(since) > limits.body_time) {
-        return true;
+        return Some(Ending::SlowReader);
     }
     let (activity, since) = peer.activity.get();
     let lasted = now.saturating_duration_since(since);
     // Counted from when it became idle: a streamed answer may have ended just now, without having said «close».
     let drained = draining.is_some_and(|(drain, kept)| now.saturating_duration_since(drain.max(since)) > kept);
     match activity {
-        Activity::Busy => false,
-        Activity::Head => lasted > limits.head_time,
-        Activity::Idle if drained => true,
-        Activity::Idle if peer.answered.get() => lasted > limits.idle_time,
-        Activity::Idle => lasted > limits.head_time,
+        Activity::Busy => None,
+        Activity::Head => (lasted > limits.head_time).then_some(Ending::HeadTime),
+        Activity::Idle if drained => Some(Ending::Drain),
+        Activity::Idle if peer.answered.get() => (lasted > limits.idle_time).then_some(Ending::IdleTime),
+        Activity::Idle => (lasted > limits.head_time).then_some(Ending::HeadTime),
     }
 }
 
@@ -168,6 +216,9 @@ async fn drive(current: &Rc<Current>, peer: &Rc<Peer>, socket: TcpStream) -> End
         Outcome::Done => End::Close(socket, Vec::new()),
         Outcome::Failed(error) => {
             tracing::debug!(peer = %peer.address, "connection ended: {error}");
+            if error.is_parse_too_large() {
+                current.get().metrics.endings.inc(Ending::HeadSize);
+            }
             // hyper answers what it cannot parse, but not the preface of HTTP/2.
             let unsaid = error.is_parse() && !peer.spoke.get();
             // A body that fails is ours; all else means that the client has left.

@@ -10,7 +10,7 @@ use tempest_protocol::Reason;
 const NO_WORKER_WAIT: Duration = Duration::from_secs(5);
 /// When to look again whether a client that has too much open has closed some of it: that takes people, or a page that
 /// notices, and not the second in which a front gets room again.
-const TOO_MANY_WAIT: Duration = Duration::from_secs(10);
+pub const TOO_MANY_WAIT: Duration = Duration::from_secs(10);
 
 /// Who has to change something for it to go better next time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

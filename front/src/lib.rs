@@ -1,8 +1,8 @@
 //! Tempest's front: it holds connections, turns requests into jobs on a Redis list, and streams channels to browsers.
 //!
 //! The floors, lowest first; a module imports lower floors only (a test holds it):
-//! 0 [`ident`], [`config`], [`error`], [`backoff`] · 1 [`telemetry`], [`lifecycle`], [`listener`], [`notify`],
-//! [`cookies`], [`origin`], [`supervisor`], `tls` · 2 [`broker`] ·
+//! 0 [`ident`], [`config`], [`error`], [`backoff`], [`descriptors`] · 1 [`telemetry`], [`lifecycle`], [`listener`],
+//! [`notify`], [`cookies`], [`origin`], [`places`], [`supervisor`], `tls` · 2 [`broker`] ·
 //! 3 `auth`, [`queue`], `hub`, [`session`] · 4 `http` · 5 `connection`, `admin` · 6 `server`, the commands, `main`.
 
 pub mod admin;
@@ -13,6 +13,7 @@ pub mod commands;
 pub mod config;
 pub mod connection;
 pub mod cookies;
+pub mod descriptors;
 pub mod error;
 pub mod http;
 pub mod hub;
@@ -21,6 +22,7 @@ pub mod lifecycle;
 pub mod listener;
 pub mod notify;
 pub mod origin;
+pub mod places;
 pub mod queue;
 pub mod reactor;
 pub mod registry;

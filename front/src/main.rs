@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tempest::commands::{self, CommandError, Message, Show};
 use tempest::config::{self, Flags, Loaded, Mode, options};
+use tempest::descriptors;
 use tempest::listener::{self, Passed};
 use tempest::telemetry::logging::{self, Logging};
 
@@ -70,6 +71,10 @@ fn run(mode: Mode, flags: &Flags) -> ExitCode {
             tracing::info!(file = %file.display(), "configuration read");
         }
         for notice in &loaded.notices {
+            tracing::warn!("{notice}");
+        }
+        let serves = mode == Mode::Front || mode == Mode::Up && loaded.config.front.processes == 0;
+        if serves && let Some(notice) = descriptors::notice(loaded.config.limits.connections, descriptors::raise()) {
             tracing::warn!("{notice}");
         }
         match mode {

@@ -196,9 +196,21 @@ impl Reactor {
         let sessions = reload::sessions(&shared.at_start, &broker, &metrics);
         let publishing = Rc::new(Publishing::new(Rc::clone(&broker), keys, counts));
         let body_memory = Arc::clone(&shared.body_memory);
-        let life = life.clone();
-        let context =
-            Context { config, router, dispatch, hub, publishing, auth, sessions, metrics, body_memory, access, life };
+        let (life, places) = (life.clone(), Arc::clone(&shared.totals.places));
+        let context = Context {
+            config,
+            router,
+            dispatch,
+            hub,
+            publishing,
+            auth,
+            sessions,
+            metrics,
+            places,
+            body_memory,
+            access,
+            life,
+        };
         let current = Rc::new(Current::new(context));
         Self { index, current, broker, connections: Rc::default(), serving: Rc::default() }
     }

@@ -12,7 +12,9 @@ use super::value::{
     Read, Value, count, list, listen, listen_or_off, one_of, path, port, prefix, redis_url, string, time,
 };
 use super::workers::{self, Given};
-use super::{AccessLog, Config, Front, Listen, Log, LogFormat, Redis, TICK, channels, limits, routes, session};
+use super::{
+    AccessLog, Config, Front, Listen, Log, LogFormat, Redis, TICK, channels, limits, proxies, routes, session,
+};
 
 /// Reads all of it; `given` is a command line's own command, `base` is what relative paths are relative to.
 pub(super) fn read(mut root: Section<'_>, given: &Given, base: &Path) -> Config {
@@ -49,8 +51,10 @@ fn read_redis(mut section: Section<'_>, prefix: &str, base: &Path) -> Redis {
 
 fn read_front(mut section: Section<'_>) -> Front {
     let local = |port| Listen::Tcp(([127, 0, 0, 1], port).into());
+    let listen = section.get("listen", at_least_one(list(listen)), vec![local(1337)]);
     let front = Front {
-        listen: section.get("listen", at_least_one(list(listen)), vec![local(1337)]),
+        proxies: proxies::read(&mut section, &listen),
+        listen,
         admin: section.get("admin", listen_or_off, Some(local(1338))),
         reactors: section.get("reactors", count(1..=256), 1),
         grace: section.get("grace", time(Duration::ZERO), Duration::from_secs(10)),

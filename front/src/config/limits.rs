@@ -13,6 +13,11 @@ use super::{ANY, KIB, MIB, SOME, TICK};
 pub struct Limits {
     /// Open connections in all; further ones are answered 503 and closed.
     pub connections: usize,
+    /// Open connections of one address (IPv6: of one /64), those of trusted proxies left out; further ones are answered
+    /// 429 and closed; 0: no limit.
+    pub connections_per_address: usize,
+    /// Requests on one connection; the last is answered with `Connection: close`; 0: no limit.
+    pub requests_per_connection: usize,
     /// Bytes of a request's head.
     pub head_bytes: usize,
     /// Header fields of a request.
@@ -23,10 +28,14 @@ pub struct Limits {
     pub idle_time: Duration,
     /// Time without any byte of a body.
     pub body_time: Duration,
+    /// Bytes a second that a body has to come with on average; `body_time` is what it may be late; 0: no such limit.
+    pub body_rate: usize,
     /// Bytes of request bodies held in one process.
     pub body_memory: usize,
     /// Requests that wait for an answer in one process.
     pub pending: usize,
+    /// Requests of one client address (IPv6: of one /64) being handled in one process; 0: no limit.
+    pub requests_per_address: usize,
     /// Bytes of one answer message.
     pub answer_bytes: usize,
     /// Bytes of a streamed answer held for a client that reads slowly, and of messages that came out of order.
@@ -54,14 +63,18 @@ pub(super) fn read(mut section: Section<'_>) -> Limits {
     let s = &mut section;
     let limits = Limits {
         connections: s.get("connections", count(SOME), 16_384),
+        connections_per_address: s.get("connections_per_address", count(ANY), 0),
+        requests_per_connection: s.get("requests_per_connection", count(ANY), 0),
         // Hyper's buffer, which holds the head, cannot be made smaller.
         head_bytes: s.get("head_bytes", bytes(8 * KIB), 16 * KIB),
         headers: s.get("headers", count(1..=65_535), 100),
         head_time: s.get("head_time", time(TICK), Duration::from_secs(10)),
         idle_time: s.get("idle_time", time(TICK), Duration::from_secs(75)),
         body_time: s.get("body_time", time(TICK), Duration::from_secs(30)),
+        body_rate: s.get("body_rate", bytes(0), 512),
         body_memory: s.get("body_memory", bytes(0), 256 * MIB),
         pending: s.get("pending", count(SOME), 16_384),
+        requests_per_address: s.get("requests_per_address", count(ANY), 0),
         answer_bytes: s.get("answer_bytes", bytes(KIB), MIB),
         answer_buffer: s.get("answer_buffer", bytes(KIB), 8 * MIB),
         answer_reorder: s.get("answer_reorder", count(ANY), 64),

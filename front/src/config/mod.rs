@@ -19,6 +19,7 @@ mod load;
 pub mod options;
 mod path;
 mod problem;
+mod proxies;
 mod redis_url;
 mod reference;
 mod route;
@@ -41,6 +42,7 @@ pub use limits::Limits;
 pub use load::{Flags, Loaded, Mode, Whereabouts, load, whereabouts};
 pub use path::{PathPattern, Segment};
 pub use problem::{Problem, Problems};
+pub use proxies::{Forwarded, Proxies, ProxyProtocol};
 pub use redis_url::{RedisAddress, RedisUrl, RedisUrlError, Secret};
 pub use reference::REFERENCE;
 pub use route::{ClientGone, Priority, PublishRoute, QueueRoute, Retry, Route, RouteKind, WhenNoWorker};
@@ -113,6 +115,8 @@ pub struct Front {
     pub listen: Vec<Listen>,
     /// For operators; None: no admin listener.
     pub admin: Option<Listen>,
+    /// The proxies in front.
+    pub proxies: Proxies,
     /// Event loops, each on a thread of its own.
     pub reactors: usize,
     /// How long a drain waits for requests in flight.

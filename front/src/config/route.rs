@@ -69,6 +69,8 @@ pub struct QueueRoute {
     pub when_no_worker: WhenNoWorker,
     /// Jobs in the queue beyond which requests of this route are refused; None: `limits.queue_depth`.
     pub queue_depth: Option<u64>,
+    /// Requests of this route being handled in one process; None: no limit but `limits.pending`.
+    pub max_requests: Option<usize>,
     /// Longest wait in the queue, as estimated, with which requests are taken; None: half of `timeout`.
     pub max_wait: Option<Duration>,
     /// Its jobs carry the client's session, where there are sessions.
@@ -87,6 +89,7 @@ impl QueueRoute {
             client_gone: ClientGone::Cancel,
             when_no_worker: WhenNoWorker::Wait,
             queue_depth: None,
+            max_requests: None,
             max_wait: None,
             session: true,
         }

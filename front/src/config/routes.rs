@@ -15,7 +15,7 @@ use super::{
 };
 
 /// The settings that not every kind of route has.
-const OF_SOME: [&str; 9] = [
+const OF_SOME: [&str; 10] = [
     "timeout",
     "body_limit",
     "priority",
@@ -25,6 +25,7 @@ const OF_SOME: [&str; 9] = [
     "queue_depth",
     "max_wait",
     "session",
+    "max_requests",
 ];
 
 const PRIORITIES: &[(&str, Priority)] =
@@ -121,6 +122,7 @@ fn read_queue(section: &mut Section<'_>, body_memory: usize) -> Option<RouteKind
         client_gone: section.get("client_gone", one_of(CLIENT_GONE), usual.client_gone),
         when_no_worker: section.get("when_no_worker", one_of(WHEN_NO_WORKER), usual.when_no_worker),
         queue_depth: section.optional("queue_depth", count(1..=usize::MAX)).map(|depth| depth as u64),
+        max_requests: section.optional("max_requests", count(1..=usize::MAX)),
         max_wait: section.optional("max_wait", time(tick)),
         session: section.get("session", boolean, usual.session),
         queue: usual.queue,

@@ -87,7 +87,12 @@ fn reads_every_setting() {
     assert_eq!((config.redis.stall, config.redis.patience), (Duration::from_secs(2), Duration::ZERO));
     assert_eq!((config.front.listen.len(), &config.front.admin, config.front.reactors), (2, &None, 4));
     assert_eq!((config.limits.head_bytes, config.limits.queue_depth), (32 * 1024, 5));
-    assert_eq!(config.limits.body_time, Duration::from_secs(60));
+    let (limits, proxies) = (&config.limits, &config.front.proxies);
+    assert_eq!((limits.body_time, limits.body_rate), (Duration::from_secs(60), 1024));
+    assert_eq!((limits.connections_per_address, limits.requests_per_connection), (12, 13));
+    assert_eq!(limits.requests_per_address, 14);
+    assert_eq!((proxies.trusted.len(), proxies.trusted_unix, proxies.forwarded_host), (1, true, true));
+    assert_eq!((proxies.forwarded, &proxies.protocol), (Forwarded::XForwarded, &ProxyProtocol::Required));
     assert_eq!((config.channels.public.len(), config.channels.prefix.as_str()), (2, "live:"));
     let channels = &config.channels;
     assert_eq!((channels.publish.as_slice(), channels.publish_batch), ([Pattern::new("chat.*")].as_slice(), 11));
@@ -125,8 +130,8 @@ fn reads_routes_in_the_order_of_the_file() {
     assert_eq!((route.queue.as_str(), route.timeout, route.body_limit), ("api", Duration::from_millis(1500), 10 << 20));
     assert_eq!((route.priority, route.retry, route.client_gone), (Priority::High, Retry::Always, ClientGone::Finish));
     assert_eq!(
-        (route.when_no_worker, route.queue_depth, route.max_wait),
-        (WhenNoWorker::Fail, Some(100), Some(Duration::from_secs(2)))
+        (route.when_no_worker, route.queue_depth, route.max_requests, route.max_wait),
+        (WhenNoWorker::Fail, Some(100), Some(15), Some(Duration::from_secs(2)))
     );
     assert!(matches!(feed.kind, RouteKind::Subscribe));
     assert!(matches!(&ingest.kind, RouteKind::Publish(route) if !route.batch && route.body_limit == 1024));

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context as TaskContext, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::Request;
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 
 use super::hold::Raw;
 use super::{Activity, Context, Peer};
+use crate::config::Limits;
 use crate::error::Failure;
 use crate::queue::Ticket;
 use crate::telemetry::Refusal;
@@ -177,21 +179,29 @@ pub(super) async fn collect(
     if announced == Some(0) {
         return Ok((Bytes::new(), share));
     }
+    let too_large = || {
+        context.metrics.refused.inc(Refusal::BodyBytes);
+        Failure::BodyTooLarge(limit)
+    };
     if announced.is_some_and(|length| length > limit as u64) {
-        return Err(Failure::BodyTooLarge(limit));
+        return Err(too_large());
     }
+    let pace = Pace::of(&context.config.limits);
     let mut whole = BytesMut::with_capacity(announced.unwrap_or(0) as usize);
     let body = request.body_mut();
     loop {
-        let frame = match timeout(context.config.limits.body_time, body.frame()).await {
-            Err(_) => return Err(Failure::BodyTimeout),
+        let frame = match timeout(pace.left(whole.len()), body.frame()).await {
+            Err(_) => {
+                context.metrics.refused.inc(Refusal::BodyTime);
+                return Err(Failure::BodyTimeout);
+            }
             Ok(None) => return Ok((whole.freeze(), share)),
             Ok(Some(Err(error))) => return Err(body_error(&error)),
             Ok(Some(Ok(frame))) => frame,
         };
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > limit {
-            return Err(Failure::BodyTooLarge(limit));
+            return Err(too_large());
         }
         if !share.take(data.len(), context.config.limits.body_memory) {
             context.metrics.refused.inc(Refusal::BodyMemory);
@@ -201,10 +211,56 @@ pub(super) async fn collect(
     }
 }
 
+/// How fast a body has to come: a byte now and then would keep a request for days.
+struct Pace {
+    began: Instant,
+    /// The longest time between two pieces, and what the whole may be late.
+    patience: Duration,
+    /// Bytes a second; 0: as slowly as it likes.
+    rate: usize,
+}
+
+impl Pace {
+    fn of(limits: &Limits) -> Self {
+        Self { began: Instant::now(), patience: limits.body_time, rate: limits.body_rate }
+    }
+
+    /// How long the next piece may take, after so many bytes.
+    fn left(&self, bytes: usize) -> Duration {
+        self.left_after(bytes, self.began.elapsed())
+    }
+
+    fn left_after(&self, bytes: usize, taken: Duration) -> Duration {
+        if self.rate == 0 {
+            return self.patience;
+        }
+        let worth = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+        (self.patience + worth).saturating_sub(taken).min(self.patience)
+    }
+}
+
 fn body_error(error: &hyper::Error) -> Failure {
     if error.is_closed() || error.is_incomplete_message() || error.is_canceled() {
         Failure::ClientGone
     } else {
         Failure::BadRequest("the body is not what its framing says")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_may_be_late_by_its_patience_and_no_more() {
+        let [second, none] = [Duration::from_secs(1), Duration::ZERO];
+        let pace = Pace { began: Instant::now(), patience: second * 10, rate: 100 };
+        assert_eq!(pace.left_after(0, none), second * 10);
+        assert_eq!(pace.left_after(0, second * 9), second);
+        assert_eq!(pace.left_after(99, second * 11), none);
+        assert_eq!(pace.left_after(200, second * 11), second, "200 bytes are worth two seconds");
+        assert_eq!(pace.left_after(1_000_000, second), second * 10, "never longer than between two pieces");
+        let free = Pace { rate: 0, ..pace };
+        assert_eq!(free.left_after(1, second * 3600), second * 10);
     }
 }

@@ -16,10 +16,11 @@ use hyper::body::Incoming;
 use tempest_protocol::{Event, Hold, HoldMode, ONCE_MS, Payload, frame_sse};
 use tokio::time::{Sleep, sleep, timeout};
 
-use super::{Body, Context, Entry, Peer, respond, sse, subscribe};
+use super::{Body, Client, Context, Entry, respond, sse, subscribe};
 use crate::error::Failure;
-use crate::hub::{Place, Refused, Tap};
+use crate::hub::{Refused, Tap};
 use crate::ident::RequestId;
+use crate::places::Place;
 use crate::telemetry::Held;
 
 /// What of the request is needed when its answer holds it.
@@ -53,7 +54,7 @@ pub(super) struct Answer {
 
 pub(super) async fn answer(
     context: &Rc<Context>,
-    peer: &Rc<Peer>,
+    client: &Client<'_>,
     asked: &Asked,
     answer: Answer,
     (id, entry): (RequestId, Option<&Entry>),
@@ -71,9 +72,10 @@ pub(super) async fn answer(
     }
     context.metrics.holds.inc(held);
     if held == Held::Events {
-        return events(context, peer, asked, Answer { status, headers, hold }, (id, entry)).await;
+        return events(context, client, asked, Answer { status, headers, hold }, (id, entry)).await;
     }
-    let place = context.hub.place(peer.remote.ip(), None).map_err(|why| refused(context, why))?;
+    let peer = client.peer();
+    let place = context.hub.place(client.address().ip(), None).map_err(|why| refused(context, why))?;
     let tap = context.hub.tap(unique(hold.channels), held == Held::Once).await.map_err(|why| refused(context, why))?;
     // Nothing is sent while nothing is published, so whether the client is still there is asked beneath HTTP.
     peer.keep_alive(context.config.channels.heartbeat);
@@ -127,7 +129,7 @@ fn refused(context: &Context, why: Refused) -> Failure {
 
 async fn events(
     context: &Context,
-    peer: &Peer,
+    client: &Client<'_>,
     asked: &Asked,
     Answer { mut headers, hold, .. }: Answer,
     (id, entry): (RequestId, Option<&Entry>),
@@ -149,7 +151,7 @@ async fn events(
         entry,
         chunked: asked.version == Version::HTTP_11,
     };
-    sse::stream(context, peer, &ask, start).await
+    sse::stream(context, client, &ask, start).await
 }
 
 fn respond_with(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> {

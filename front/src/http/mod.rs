@@ -4,9 +4,11 @@
 //! else.
 
 mod body;
+mod client;
 mod cors;
 mod current;
 mod files;
+mod forwarded;
 mod hold;
 mod publish;
 mod request_reply;
@@ -29,16 +31,18 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 
 use crate::auth::Auth;
-use crate::config::Config;
+use crate::config::{Config, Forwarded, Proxies};
 use crate::error::Failure;
-use crate::hub::{Hub, Opened, Opening, Place};
+use crate::hub::{Hub, Opened, Opening};
 use crate::ident::RequestId;
 use crate::lifecycle::Life;
+use crate::places::{Holder, Place, Places};
 use crate::queue::Dispatch;
 use crate::session::Sessions;
-use crate::telemetry::{AccessLog, Metrics};
+use crate::telemetry::{AccessLog, Metrics, Refusal};
 
 pub use body::Body;
+pub use client::Client;
 pub use current::Current;
 pub use publish::{Counts, Publishing};
 pub use respond::early_response;
@@ -63,6 +67,8 @@ pub struct Context {
     pub sessions: Option<Sessions>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Places under the limits of addresses and routes.
+    pub places: Arc<Places>,
     /// Bytes of request bodies held by the whole process.
     pub body_memory: Arc<AtomicUsize>,
     /// The access log.
@@ -84,12 +90,18 @@ pub enum Activity {
 
 /// What a connection and its requests share.
 pub struct Peer {
-    /// The client's address.
+    /// The address of the other end, or whom it speaks for by the PROXY protocol.
     pub remote: SocketAddr,
     /// The same as `ip:port`.
     pub address: String,
     /// The address it reached.
     pub server: String,
+    /// It is a trusted proxy, and what its headers say of its client is believed.
+    pub believed: bool,
+    /// Its place among the connections of its address.
+    pub place: Cell<Place>,
+    /// Requests answered on it.
+    pub served: Cell<usize>,
     /// What the connection is doing, and since when (or when it last made progress).
     pub activity: Cell<(Activity, Instant)>,
     /// Since when the client has not taken what is to be sent.
@@ -126,11 +138,14 @@ pub struct Detach {
 
 impl Peer {
     /// A fresh connection.
-    pub fn new(remote: SocketAddr, server: SocketAddr) -> Rc<Self> {
+    pub fn new(remote: SocketAddr, server: SocketAddr, proxies: &Proxies) -> Rc<Self> {
         Rc::new(Self {
             remote,
             address: remote.to_string(),
             server: server.to_string(),
+            believed: proxies.forwarded != Forwarded::Off && proxies.trusts(remote.ip()),
+            place: Cell::default(),
+            served: Cell::new(0),
             activity: Cell::new((Activity::Idle, Instant::now())),
             blocked: Cell::new(None),
             spoke: Cell::new(false),
@@ -141,6 +156,11 @@ impl Peer {
             expired: Cell::new(false),
             waker: RefCell::new(None),
         })
+    }
+
+    /// Whether the connection itself is encrypted; none is, here.
+    pub fn is_secure(&self) -> bool {
+        false
     }
 
     /// Changes what the connection is doing.
@@ -191,11 +211,11 @@ pub struct Entry {
 
 impl Entry {
     /// None where no access log is kept: then nothing of this is needed.
-    fn of(context: &Context, peer: &Peer, request: &Request<Incoming>, started: Instant) -> Option<Self> {
+    fn of(context: &Context, client: &Client<'_>, request: &Request<Incoming>, started: Instant) -> Option<Self> {
         let header = |name| request.headers().get(name).cloned();
         context.access.is_on().then(|| Self {
             log: context.access.clone(),
-            peer: peer.remote,
+            peer: client.address(),
             method: request.method().clone(),
             target: request.uri().path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string),
             version: request_reply::version_of(request.version()),
@@ -231,17 +251,25 @@ pub async fn handle(
     peer.turn_to(Activity::Busy);
     let _flying = Flying::new(&context.metrics);
     let started = Instant::now();
-    let entry = Entry::of(&context, &peer, &request, started);
+    let client = Client::of(&context, &peer, request.headers());
+    let entry = Entry::of(&context, &client, &request, started);
     let wants_json = respond::wants_json(request.headers());
     let id = context.dispatch.next_id();
-    let outcome = match route(&context, &request) {
-        Ok(Target::Queue(route)) => request_reply::answer(&context, &peer, request, route, (id, entry.as_ref())).await,
+    let mut place = Place::default();
+    let target = route(&context, &client, &request).and_then(|target| {
+        place = admit(&context, &client, &target)?;
+        Ok(target)
+    });
+    let outcome = match target {
+        Ok(Target::Queue(lane, _)) => {
+            request_reply::answer(&context, &client, request, lane, (id, entry.as_ref())).await
+        }
         Ok(Target::Subscribe { channel }) => {
             // Boxed, since most requests never get here and would carry its state along.
-            Box::pin(sse::answer(&context, &peer, request, &channel, (id, entry.as_ref()))).await
+            Box::pin(sse::answer(&context, &client, request, &channel, (id, entry.as_ref()))).await
         }
         Ok(Target::Publish { route, channel }) => {
-            Ok(Box::pin(publish::answer(&context, request, route, channel.as_deref())).await)
+            Ok(Box::pin(publish::answer(&context, &client, request, route, channel.as_deref())).await)
         }
         Ok(Target::Files { dir, rest }) => {
             Box::pin(files::serve(dir, &rest, &request)).await.map(|response| response.map(Body::boxed))
@@ -249,22 +277,32 @@ pub async fn handle(
         Err(failure) => Err(failure),
     };
     let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, wants_json));
-    respond::finish(&context, &peer, &mut response, started, entry, id);
+    respond::finish(&context, &peer, &mut response, started, (entry, place), id);
     Ok(response)
 }
 
-fn route<'c>(context: &'c Context, request: &Request<Incoming>) -> Result<Target<'c>, Failure> {
+/// A place for one more request of its client's address and of its route, kept until its answer is over.
+fn admit(context: &Context, client: &Client<'_>, target: &Target<'_>) -> Result<Place, Failure> {
+    let most = context.config.limits.requests_per_address;
+    let Some(place) = context.places.take(Holder::Requests(client.address().ip()), most) else {
+        context.metrics.refused.inc(Refusal::RequestsPerAddress);
+        return Err(Failure::TooMany("too many requests of this address are being handled"));
+    };
+    let Target::Queue(lane, holder) = target else { return Ok(place) };
+    let Some(of_route) = context.places.take(*holder, lane.route.max_requests.unwrap_or_default()) else {
+        context.metrics.refused.inc(Refusal::RequestsPerRoute);
+        return Err(Failure::Overload("too many requests for this path are being handled; try again later"));
+    };
+    Ok(place.and(of_route))
+}
+
+fn route<'c>(context: &'c Context, client: &Client<'_>, request: &Request<Incoming>) -> Result<Target<'c>, Failure> {
     if *request.method() == Method::CONNECT {
         return Err(Failure::BadRequest("CONNECT is not served here"));
     }
-    let host = host_of(request)?;
+    let host = client.host(request)?;
     check_shape(request)?;
     context.router.find(request.method(), host, request.uri().path())
-}
-
-/// True where the request came by TLS, to us or to whom we trust.
-pub(super) fn is_tls(_peer: &Peer) -> bool {
-    false
 }
 
 /// Shapes that hyper lets pass and that another server on the way might read differently.
@@ -300,9 +338,14 @@ pub(crate) fn host_of(request: &Request<Incoming>) -> Result<Option<&str>, Failu
     }
     match first.map(|value| value.to_str()) {
         None => Ok(None),
-        Some(Ok(host)) if !host.bytes().any(|byte| b"/@ \\?#".contains(&byte)) => Ok(Some(host)),
+        Some(Ok(host)) if is_host(host) || host.is_empty() => Ok(Some(host)),
         Some(_) => Err(Failure::BadRequest("the Host header is not a host")),
     }
+}
+
+/// True where the text may be a host and a port; which ones there are is not looked at.
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && !text.bytes().any(|byte| byte.is_ascii_control() || b"/@ \\?#".contains(&byte))
 }
 
 /// Counts a request as being handled for as long as it lives.

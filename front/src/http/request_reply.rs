@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 
 use super::body::{self, Body};
 use super::hold::{self, Asked};
-use super::{Context, Entry, Peer, host_of, session};
+use super::{Client, Context, Entry, Peer, session};
 use crate::error::Failure;
 use crate::ident::RequestId;
 use crate::queue::{self, Head, Lane, Ticket};
@@ -16,7 +16,7 @@ use crate::session::Sessions;
 
 pub(super) async fn answer(
     context: &Rc<Context>,
-    peer: &Rc<Peer>,
+    client: &Client<'_>,
     mut request: Request<Incoming>,
     lane: &Rc<Lane>,
     (id, entry): (RequestId, Option<&Entry>),
@@ -24,7 +24,7 @@ pub(super) async fn answer(
     let session = match &context.sessions {
         // Boxed, since most fronts have none and would carry its state along.
         Some(sessions) if lane.route.session => {
-            let about = (request.method(), request.headers(), host_of(&request)?);
+            let about = (request.method(), request.headers(), client.host(&request)?);
             Some(Box::new(Box::pin(session::open(context, sessions, about)).await?))
         }
         _ => None,
@@ -36,10 +36,11 @@ pub(super) async fn answer(
             lane,
             method: request.method(),
             uri: request.uri(),
-            host: host_of(&request)?,
+            host: client.host(&request)?,
+            scheme: client.scheme(),
             http: version_of(request.version()),
-            peer: &peer.address,
-            server: &peer.server,
+            peer: client.text(),
+            server: &client.peer().server,
             headers: request.headers(),
             body: &body,
             session: session.as_ref().zip(settings).map(|(session, of)| (session.text(), of.max_bytes)),
@@ -59,7 +60,7 @@ pub(super) async fn answer(
             about,
             session.map(|session| *session),
             change.as_deref(),
-            (&mut head.headers, peer),
+            (&mut head.headers, client),
         );
         Box::pin(close).await?;
     }
@@ -67,9 +68,9 @@ pub(super) async fn answer(
         // The answer is complete; the channels have the client now.
         drop(ticket);
         let answer = hold::Answer { status: head.status, headers: head.headers, hold: *hold };
-        return Box::pin(hold::answer(context, peer, &asked, answer, (id, entry))).await;
+        return Box::pin(hold::answer(context, client, &asked, answer, (id, entry))).await;
     }
-    Ok(respond(head, ticket, asked.is_head(), peer))
+    Ok(respond(head, ticket, asked.is_head(), client.peer()))
 }
 
 pub(super) fn version_of(version: Version) -> &'static str {

@@ -13,6 +13,8 @@ use super::{Context, Entry, Peer};
 use crate::error::{Failure, NotPublished};
 use crate::ident::RequestId;
 use crate::lifecycle::Phase;
+use crate::places::Place;
+use crate::telemetry::Ending;
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -180,18 +182,30 @@ pub(super) fn finish(
     peer: &Rc<Peer>,
     response: &mut Response<Body>,
     started: Instant,
-    entry: Option<Entry>,
+    (entry, place): (Option<Entry>, Place),
     id: RequestId,
 ) {
     let status = response.status().as_u16();
     context.metrics.requests.inc(status);
     context.metrics.request_seconds.observe(started.elapsed());
     response.headers_mut().insert(REQUEST_ID, request_id(&id));
-    if context.life.phase() >= Phase::Draining {
+    let served = peer.served.get() + 1;
+    peer.served.set(served);
+    let last = served == context.config.limits.requests_per_connection;
+    if last {
+        context.metrics.endings.inc(Ending::Requests);
+    }
+    if last || context.life.phase() >= Phase::Draining {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let report =
-        entry.map(|entry| Box::new(move |bytes| entry.write(id.as_str(), status, bytes)) as Box<dyn FnOnce(u64)>);
+    let report = (entry.is_some() || !place.is_free()).then(|| {
+        Box::new(move |bytes| {
+            drop(place);
+            if let Some(entry) = entry {
+                entry.write(id.as_str(), status, bytes);
+            }
+        }) as Box<dyn FnOnce(u64)>
+    });
     response.body_mut().on_end(peer, report);
 }
 

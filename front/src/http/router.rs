@@ -13,6 +13,7 @@ use tempest_protocol::{Keys, QueueName};
 
 use crate::config::{PublishRoute, Route, RouteKind, Segment};
 use crate::error::Failure;
+use crate::places::Holder;
 use crate::queue::{Lane, QueueState};
 
 /// The routes of one reactor, with their queues.
@@ -22,8 +23,8 @@ pub struct Router {
 
 /// What is to be done with a request.
 pub enum Target<'r> {
-    /// A worker answers.
-    Queue(&'r Rc<Lane>),
+    /// A worker answers; by what the route's requests are counted.
+    Queue(&'r Rc<Lane>, Holder<'r>),
     /// A stream of this channel, still percent-encoded.
     Subscribe {
         /// As in the path.
@@ -88,7 +89,7 @@ impl Router {
                 }
                 _ => {
                     return Ok(match (&route.kind, lane) {
-                        (RouteKind::Queue(_), Some(lane)) => Target::Queue(lane),
+                        (RouteKind::Queue(_), Some(lane)) => Target::Queue(lane, holder_of(route)),
                         (RouteKind::Files { dir }, _) => Target::Files { dir, rest: rest.to_owned() },
                         (RouteKind::Publish(route), _) => {
                             Target::Publish { route, channel: (!route.batch).then(|| rest.to_owned()) }
@@ -100,6 +101,11 @@ impl Router {
         }
         Err(if allowed.is_empty() { Failure::NoRoute } else { Failure::Method(allowed) })
     }
+}
+
+/// By what a route's requests are counted, on whichever reactor they are.
+fn holder_of(route: &Route) -> Holder<'_> {
+    Holder::Route { path: &route.path.text, host: route.host.as_deref(), methods: route.methods.as_deref() }
 }
 
 fn host_matches(wanted: Option<&str>, host: Option<&str>) -> bool {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use serde_json::Value;
 use tempest_protocol::SessionChange;
 
-use super::{Context, Peer, is_tls};
+use super::{Client, Context};
 use crate::auth::Voucher;
 use crate::cookies::refuse;
 use crate::error::Failure;
@@ -69,7 +69,7 @@ pub(super) async fn close(
     (lane, id): (&Lane, &str),
     session: Option<Session>,
     change: Option<&SessionChange>,
-    (headers, peer): (&mut HeaderMap, &Peer),
+    (headers, client): (&mut HeaderMap, &Client<'_>),
 ) -> Result<(), Failure> {
     let note = |what, detail: &str| context.dispatch.note_of(what, lane.queue.name.as_str(), id, detail);
     let Some(sessions) = &context.sessions else {
@@ -87,7 +87,7 @@ pub(super) async fn close(
         }
         return Ok(());
     };
-    let closed = sessions.close(session, change, is_tls(peer)).await;
+    let closed = sessions.close(session, change, client.is_secure()).await;
     if let Err(Failure::SessionTooLarge(bytes, most)) = &closed {
         note("session-too-large", &format!("{bytes} bytes of JSON, where {most} are the limit: it stays as it was"));
     }

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::cors::{Allowed, preflight};
 use super::subscribe::Ask;
-use super::{Body, Context, Detach, Entry, Peer, host_of, respond, session, subscribe};
+use super::{Body, Client, Context, Detach, Entry, respond, session, subscribe};
 use crate::config::Channels;
 use crate::error::Failure;
 use crate::hub::{Opening, Refused, Wanted};
@@ -26,14 +26,14 @@ const METHODS: &str = "GET, HEAD, OPTIONS";
 
 pub(super) async fn answer(
     context: &Rc<Context>,
-    peer: &Peer,
+    client: &Client<'_>,
     request: Request<Incoming>,
     channel: &str,
     about: (RequestId, Option<&Entry>),
 ) -> Result<Response<Body>, Failure> {
     let cors = Allowed::of(&context.config.channels, request.headers());
     let wants_json = respond::wants_json(request.headers());
-    match (open(context, peer, request, channel, cors.clone(), about).await, cors) {
+    match (open(context, client, request, channel, cors.clone(), about).await, cors) {
         // A script of another origin may know why, too.
         (Err(failure), Some(cors)) => {
             let mut response = respond::failure(&failure, wants_json);
@@ -46,7 +46,7 @@ pub(super) async fn answer(
 
 async fn open(
     context: &Rc<Context>,
-    peer: &Peer,
+    client: &Client<'_>,
     request: Request<Incoming>,
     channel: &str,
     cors: Option<Allowed>,
@@ -61,7 +61,7 @@ async fn open(
     if *request.method() == Method::OPTIONS {
         return Ok(preflight(cors.as_ref(), METHODS));
     }
-    let (query, host) = (request.uri().query(), host_of(&request)?);
+    let (query, host) = (request.uri().query(), client.host(&request)?);
     let session = session::voucher(context, request.headers()).await?;
     let rights = context.auth.rights(request.headers(), query, host, session).await?;
     for Wanted { name, pattern, .. } in &ask.wanted {
@@ -91,7 +91,7 @@ async fn open(
     let chunked = request.version() == Version::HTTP_11;
     let user = rights.user();
     let start = Start { own, first: String::new(), until: None, expires, user, id, entry, chunked };
-    stream(context, peer, &ask, start).await
+    stream(context, client, &ask, start).await
 }
 
 /// Whose stream begins, and how.
@@ -115,11 +115,11 @@ pub(super) struct Start<'a> {
 /// Opens a stream and gives it the connection.
 pub(super) async fn stream(
     context: &Context,
-    peer: &Peer,
+    client: &Client<'_>,
     ask: &Ask,
     Start { own, first, until, expires, user, id, entry, chunked }: Start<'_>,
 ) -> Result<Response<Body>, Failure> {
-    let taken = match context.hub.place(peer.remote.ip(), user) {
+    let taken = match context.hub.place(client.address().ip(), user) {
         Ok(place) => context.hub.open(&ask.wanted, ask.tell).await.map(|opened| (place, opened)),
         Err(refused) => Err(refused),
     };
@@ -141,6 +141,7 @@ pub(super) async fn stream(
     let first = first_lines(&context.config.channels, start.as_deref()) + &first;
     let opening = Opening { head, first, chunked, expires, until };
     context.metrics.requests.inc(StatusCode::OK.as_u16());
+    let peer = client.peer();
     *peer.detach.borrow_mut() = Some(Box::new(Detach { opened, place, opening, id, entry: entry.cloned() }));
     peer.wake();
     // The connection ends this future when it takes the socket.

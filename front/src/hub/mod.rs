@@ -13,7 +13,6 @@ mod lag;
 mod life;
 mod log;
 mod opening;
-mod places;
 mod reader;
 mod reload;
 mod several;
@@ -22,6 +21,7 @@ mod tap;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +34,7 @@ use tokio::time::interval;
 use crate::backoff::random_unit;
 use crate::broker::Broker;
 use crate::config::Channels;
+use crate::places::{Holder, Place, Places};
 use crate::telemetry::{Metrics, PublicationKind};
 
 pub use census::{Busy, Census};
@@ -41,8 +42,6 @@ use channel::{Channel, Kind, Message};
 use frame::Frame;
 use log::ChannelLog;
 pub use opening::{Opened, Start, Wanted};
-pub use places::Place;
-use places::Places;
 pub use stream::{Opening, start};
 use tap::Taps;
 pub use tap::{Cut, Tap};
@@ -61,7 +60,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub struct Totals {
     streams: AtomicUsize,
     channels: AtomicUsize,
-    places: Places,
+    /// Whose they are, and whatever else is limited by whose it is.
+    pub places: Arc<Places>,
 }
 
 /// The channels of one reactor.
@@ -129,6 +129,23 @@ impl Hub {
             clock: Cell::new(0),
             draining: Cell::new(false),
         })
+    }
+
+    /// A place for one more stream of a client: of its address, and of its user where one is known.
+    ///
+    /// # Errors
+    /// [`Refused::Address`] or [`Refused::User`]: as many are open as may be. While the front drains nobody is refused
+    /// for that: an EventSource would not come back.
+    pub fn place(&self, address: IpAddr, user: Option<&str>) -> Result<Place, Refused> {
+        if self.draining.get() {
+            return Err(Refused::Draining);
+        }
+        let (places, config) = (&self.totals.places, self.config());
+        let of_address = places.take(Holder::Streams(address), config.streams_per_address).ok_or(Refused::Address)?;
+        let Some(user) = user else { return Ok(of_address) };
+        // Refused here, the address gets back what was taken above.
+        let of_user = places.take(Holder::UserStreams(user), config.streams_per_user).ok_or(Refused::User)?;
+        Ok(of_address.and(of_user))
     }
 
     fn enter(&self, wanted: &Wanted) -> Result<Rc<Channel>, Refused> {

@@ -4,6 +4,7 @@
 //! next one, or by another that shares it. A passed socket takes the place of an address of the configuration; which
 //! one is decided here. It must not accept anything.
 
+mod introduction;
 mod passed;
 mod shortage;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use crate::config::{Front, Listen};
 
+pub use introduction::{Ends, introduction};
 pub use passed::{ADMIN, HTTP, Passed, PassedError, take};
 pub use shortage::Shortage;
 

@@ -137,6 +137,7 @@ impl Dispatch {
     /// Notes one that waits; true: it is the only one.
     fn enter(&self, serial: u64, pending: Pending) -> bool {
         pending.lane.queue.waits(true);
+        self.metrics.requests_waiting.inc();
         let mut table = self.pending.borrow_mut();
         table.insert(serial, pending);
         table.len() == 1
@@ -146,6 +147,7 @@ impl Dispatch {
     fn remove(&self, serial: u64) -> Option<Pending> {
         let pending = self.pending.borrow_mut().remove(&serial)?;
         pending.lane.queue.waits(false);
+        self.metrics.requests_waiting.dec();
         Some(pending)
     }
 

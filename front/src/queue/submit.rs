@@ -38,6 +38,8 @@ pub struct Request<'a> {
     pub uri: &'a http::Uri,
     /// The host the client named.
     pub host: Option<&'a str>,
+    /// `http` or `https`, as the client has come.
+    pub scheme: &'a str,
     /// HTTP version: `1.0`, `1.1`.
     pub http: &'a str,
     /// The client's address.
@@ -64,7 +66,8 @@ pub struct Ticket {
 impl Dispatch {
     /// Pushes a request's job. The error says why it was not taken; nothing was written then.
     pub fn submit(self: &Rc<Self>, request: &Request<'_>, id: &RequestId) -> Result<Ticket, Failure> {
-        if self.waiting() >= self.limits.borrow().pending {
+        // Of all reactors, so that the limit is the process's.
+        if self.metrics.requests_waiting.get() >= self.limits.borrow().pending as i64 {
             self.metrics.refused.inc(Refusal::TooManyPending);
             return Err(Failure::Overload("too many requests are waiting"));
         }
@@ -149,7 +152,7 @@ impl Dispatch {
             path,
             query: request.uri.query(),
             host: request.host,
-            scheme: "http",
+            scheme: request.scheme,
             http: request.http,
             peer: request.peer,
             server: request.server,

@@ -65,7 +65,7 @@ impl Reactor {
     pub(super) fn apply(&self, settings: &Settings, life: &Life) {
         let Settings { config, auth, access, .. } = settings.clone();
         let before = self.current.get();
-        let Context { dispatch, hub, publishing, metrics, body_memory, .. } = &*before;
+        let Context { dispatch, hub, publishing, metrics, places, body_memory, .. } = &*before;
         let (keys, channels) = (&config.redis.keys, Rc::new(config.channels.clone()));
         dispatch.apply(config.limits.clone(), Holds { keys: keys.clone(), channels: Rc::clone(&channels) });
         publishing.apply(channels.count_time);
@@ -88,6 +88,7 @@ impl Reactor {
             hub: Rc::clone(hub),
             publishing: Rc::clone(publishing),
             metrics: Arc::clone(metrics),
+            places: Arc::clone(places),
             body_memory: Arc::clone(body_memory),
             life: life.clone(),
             config,

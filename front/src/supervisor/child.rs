@@ -23,6 +23,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::descriptors;
+
 use super::guard::this_executable;
 use super::lines::for_each_line;
 
@@ -216,6 +218,9 @@ impl Child {
 fn command(program: &Program, lifeline: OwnedFd) -> io::Result<Command> {
     let mut command = Command::new(program.guard.clone().unwrap_or_else(this_executable));
     command.arg0("tempest").arg("guard").arg("--grace").arg(program.grace.as_millis().to_string());
+    if let Some(files) = descriptors::before() {
+        command.arg("--files").arg(files.to_string());
+    }
     if let Some(lock) = &program.lock {
         command.arg("--lock").arg(lock);
     }

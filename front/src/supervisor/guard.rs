@@ -38,6 +38,8 @@ use rustix::process::{
     waitid,
 };
 
+use crate::descriptors;
+
 /// From SIGTERM to SIGKILL for those who have lost supervisor or program, unless `--grace` says otherwise.
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the program waits for its lock, which a dying predecessor may still hold.
@@ -56,7 +58,7 @@ pub fn this_executable() -> PathBuf {
     }
 }
 
-/// Runs the hidden command `guard [--grace MS] [--lock FILE] [--sockets N] -- PROGRAM ARGS…`; `args` begin after the word `guard`.
+/// Runs the hidden command `guard [--grace MS] [--lock FILE] [--sockets N] [--files N] -- PROGRAM ARGS…`; `args` begin after the word `guard`.
 ///
 /// Returns the program's exit code, or 128 plus the number of the signal that ended it; 2 for a wrong command line.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -64,6 +66,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(task) => task,
         Err(text) => return complain(2, &text),
     };
+    if let Some(files) = task.files {
+        descriptors::lower(files);
+    }
     match task.guard {
         Some(guard) => become_program(&task, guard),
         None => guard(&task).unwrap_or_else(|error| complain(1, &error.to_string())),
@@ -82,6 +87,8 @@ struct Task {
     lock: Option<PathBuf>,
     /// How many sockets are passed on.
     sockets: usize,
+    /// Files that the program may have open.
+    files: Option<u64>,
     /// The second stage's parent.
     guard: Option<i32>,
     program: OsString,
@@ -91,7 +98,7 @@ struct Task {
 impl Task {
     fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let mut args = args.into_iter();
-        let (mut grace, mut lock, mut sockets, mut guard) = (GRACE, None, 0, None);
+        let (mut grace, mut lock, mut sockets, mut files, mut guard) = (GRACE, None, 0, None, None);
         loop {
             let option = args.next().ok_or("expected `-- PROGRAM ARGS…`")?;
             if option == "--" {
@@ -102,12 +109,13 @@ impl Task {
                 Some("--grace") => grace = Duration::from_millis(number(&value)?),
                 Some("--exec") => guard = Some(number(&value)?),
                 Some("--sockets") => sockets = number(&value)?,
+                Some("--files") => files = Some(number(&value)?),
                 Some("--lock") => lock = Some(value.into()),
                 _ => return Err(format!("{} is not an option of the guard", option.display())),
             }
         }
         let program = args.next().ok_or("expected a program after `--`")?;
-        Ok(Self { grace, lock, sockets, guard, program, args: args.collect() })
+        Ok(Self { grace, lock, sockets, files, guard, program, args: args.collect() })
     }
 }
 

@@ -132,6 +132,16 @@ label! {
         BodyMemory => "body_memory",
         /// Too many connections were open.
         Connections => "connections",
+        /// Too many connections of one address were open.
+        ConnectionsPerAddress => "connections_per_address",
+        /// Too many requests of one address were being handled.
+        RequestsPerAddress => "requests_per_address",
+        /// Too many requests of one route were being handled.
+        RequestsPerRoute => "requests_per_route",
+        /// A body had more bytes than its route takes.
+        BodyBytes => "body_bytes",
+        /// A body stopped coming, or came too slowly.
+        BodyTime => "body_time",
         /// Too many streams were open.
         Streams => "streams",
         /// Too many channels were subscribed.
@@ -142,6 +152,28 @@ label! {
         StreamsPerUser => "streams_per_user",
         /// A page of another site sent it, and it carried a session.
         Origin => "origin",
+    }
+}
+
+label! {
+    /// Why the front ended a connection.
+    Ending: "reason" {
+        /// A head did not come in time.
+        HeadTime => "head_time",
+        /// A head had too many bytes or fields.
+        HeadSize => "head_size",
+        /// Nothing was asked for as long as an idle connection is kept.
+        IdleTime => "idle_time",
+        /// The client did not take what was sent.
+        SlowReader => "slow_reader",
+        /// It had as many requests as a connection may have.
+        Requests => "requests",
+        /// Its header of the PROXY protocol was malformed, or came too late.
+        ProxyHeader => "proxy_header",
+        /// It was to come from a trusted proxy and did not.
+        ProxyUntrusted => "proxy_untrusted",
+        /// It was idle while the front was shutting down.
+        Drain => "drain",
     }
 }
 
@@ -262,6 +294,8 @@ metrics! {
     requests: StatusCounter => "tempest_http_requests_total",
     /// Requests being handled.
     requests_in_flight: Gauge => "tempest_http_requests_in_flight",
+    /// Requests that wait for an answer, or for the rest of one.
+    requests_waiting: Gauge => "tempest_requests_waiting",
     /// Seconds from a request's arrival to the head of its answer.
     request_seconds: Histogram => "tempest_http_request_duration_seconds",
     /// Jobs pushed to queues.
@@ -326,6 +360,10 @@ metrics! {
     connections_accepted: Counter => "tempest_connections_accepted_total",
     /// Tries to accept that failed, for want of descriptors or memory.
     accept_failures: Counter => "tempest_accept_failures_total",
+    /// Client connections that the front ended, by why.
+    endings: ReasonCounter<Ending> => "tempest_connections_ended_total",
+    /// Requests of trusted proxies whose headers about the client could not be read.
+    forwarded_malformed: Counter => "tempest_forwarded_malformed_total",
     /// Lines of logs dropped because their reader was too slow.
     log_lines_dropped: Counter => "tempest_log_lines_dropped_total",
 }

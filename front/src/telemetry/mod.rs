@@ -12,7 +12,7 @@ mod problems;
 pub use access::{AccessLog, Entry};
 pub use kinds::{Counter, Gauge, Histogram, Label, ReasonCounter, StatusCounter};
 pub use metrics::{
-    AnswerOutcome, Description, Held, Metrics, PublicationKind, Refusal, ResumeOutcome, Sent, SessionFault,
+    AnswerOutcome, Description, Ending, Held, Metrics, PublicationKind, Refusal, ResumeOutcome, Sent, SessionFault,
     SessionOutcome, StreamDrop, TokenFault,
 };
 pub use problems::{Problem, Problems};

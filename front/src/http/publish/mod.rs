@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::cors::{Allowed, preflight};
 use super::subscribe::channel_name;
-use super::{Body, Context, body, host_of, respond, session};
+use super::{Body, Client, Context, body, respond, session};
 use crate::auth::Rights;
 use crate::broker::{Publication, Published};
 use crate::config::PublishRoute;
@@ -34,13 +34,14 @@ const FETCH_SITE: &str = "sec-fetch-site";
 
 pub(super) async fn answer(
     context: &Context,
+    client: &Client<'_>,
     request: Request<Incoming>,
     route: &PublishRoute,
     channel: Option<&str>,
 ) -> Response<Body> {
     let cors = Allowed::of(&context.config.channels, request.headers());
     let wants_json = respond::wants_json(request.headers());
-    let outcome = publish(context, request, route, channel).await;
+    let outcome = publish(context, client, request, route, channel).await;
     let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, wants_json));
     // A page of another origin that may publish has to be able to read what was wrong.
     if let Some(origin) = cors {
@@ -51,6 +52,7 @@ pub(super) async fn answer(
 
 async fn publish(
     context: &Context,
+    client: &Client<'_>,
     mut request: Request<Incoming>,
     route: &PublishRoute,
     channel: Option<&str>,
@@ -65,11 +67,11 @@ async fn publish(
     if *request.method() == Method::OPTIONS {
         return Ok(preflight(Allowed::of(&context.config.channels, request.headers()).as_ref(), METHODS));
     }
-    if is_foreign(context, request.headers(), host_of(&request)?) {
+    if is_foreign(context, request.headers(), client.host(&request)?) {
         return Err(Failure::Forbidden("pages of this origin may not publish here: see channels.cors"));
     }
     let session = session::voucher(context, request.headers()).await?;
-    let rights = context.auth.rights(request.headers(), request.uri().query(), host_of(&request)?, session).await?;
+    let rights = context.auth.rights(request.headers(), request.uri().query(), client.host(&request)?, session).await?;
     if let Some(name) = &name {
         rights.may_publish(name)?;
     }

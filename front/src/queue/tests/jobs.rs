@@ -79,6 +79,7 @@ fn many_headers_and_long_paths_have_room() {
         method: &Method::GET,
         uri: &path.parse().expect("a path"),
         host: None,
+        scheme: "http",
         http: "1.1",
         peer: "",
         server: "",
