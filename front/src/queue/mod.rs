@@ -136,8 +136,7 @@ impl Dispatch {
 
     /// Notes one that waits; true: it is the only one.
     fn enter(&self, serial: u64, pending: Pending) -> bool {
-        pending.lane.queue.waits(true);
-        self.metrics.requests_waiting.inc();
+        self.waits(&pending.lane.queue, true);
         let mut table = self.pending.borrow_mut();
         table.insert(serial, pending);
         table.len() == 1
@@ -146,8 +145,7 @@ impl Dispatch {
     /// Takes out one that waits no more.
     fn remove(&self, serial: u64) -> Option<Pending> {
         let pending = self.pending.borrow_mut().remove(&serial)?;
-        pending.lane.queue.waits(false);
-        self.metrics.requests_waiting.dec();
+        self.waits(&pending.lane.queue, false);
         Some(pending)
     }
 
@@ -409,7 +407,7 @@ impl Dispatch {
                 queue.was_answered(Instant::now());
             }
             if taken == Taken::Complete {
-                queue.waits(false);
+                self.waits(queue, false);
                 table.remove(&serial);
             }
             Some((serial, taken))

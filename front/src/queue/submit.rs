@@ -94,6 +94,12 @@ impl Dispatch {
         Ok(Ticket { dispatch: Rc::clone(self), serial, inbox })
     }
 
+    /// One more waits, or one less: for its queue here, and for the limit of all reactors.
+    pub(super) fn waits(&self, queue: &QueueState, more: bool) {
+        queue.waits(more);
+        self.metrics.requests_waiting.add(if more { 1 } else { -1 });
+    }
+
     fn closed(&self, closed: Closed) -> Failure {
         match closed {
             Closed::Full(again) => {
