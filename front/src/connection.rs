@@ -27,10 +27,13 @@ use crate::hub;
 use crate::lifecycle::Phase;
 use crate::listener::{Ends, introduction};
 use crate::places::{Holder, Place};
-use crate::telemetry::{Ending, Metrics, Refusal};
+use crate::telemetry::{Ending, Refusal};
 
 /// How often the connections' time limits are looked at.
 const SWEEP: Duration = Duration::from_millis(250);
+/// So many connections are ended at once; then others have their turn. Thousands of slow clients that have come together
+/// end together, and everybody else would wait behind all of them.
+const ENDED_AT_ONCE: usize = 64;
 /// A connection that is closed while its peer still sends is read from this long, so that the peer gets the last
 /// answer rather than a reset (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
@@ -99,22 +102,33 @@ impl Connections {
                 tokio::time::sleep(SWEEP).await;
             }
             let context = current.get();
+            let limits = &context.config.limits;
             let draining = draining_since.map(|since| (since, context.config.front.drain_idle));
-            self.sweep(&context.metrics, &context.config.limits, draining);
+            let now = Instant::now();
+            let ends = |peer: &Peer| over(peer, limits, now, draining).filter(|_| !peer.expired.get());
+            for some in self.those(|peer| ends(peer).is_some()).chunks(ENDED_AT_ONCE) {
+                for peer in some {
+                    // Whoever has sent the rest meanwhile goes on.
+                    if let Some(why) = ends(peer) {
+                        context.metrics.endings.inc(why);
+                        peer.expire();
+                    }
+                }
+                tokio::task::yield_now().await;
+            }
         }
     }
 
-    fn sweep(&self, metrics: &Metrics, limits: &Limits, draining: Option<(Instant, Duration)>) {
-        let now = Instant::now();
+    fn those(&self, are: impl Fn(&Peer) -> bool) -> Vec<Rc<Peer>> {
+        let mut found = Vec::new();
         self.0.borrow_mut().retain(|peer| {
             let Some(peer) = peer.upgrade() else { return false };
-            // One that is ending already needs no second reason.
-            if let Some(why) = over(&peer, limits, now, draining).filter(|_| !peer.expired.get()) {
-                metrics.endings.inc(why);
-                peer.expire();
+            if are(&peer) {
+                found.push(peer);
             }
             true
         });
+        found
     }
 }
 

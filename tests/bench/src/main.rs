@@ -37,7 +37,8 @@ struct Arguments {
     /// Where the report goes.
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Divides the numbers of streams in the tables of `push`: to see that they work. The figures then mean nothing.
+    /// Divides the numbers of streams in the tables of `push`, and of slow clients in `slowloris`: to see that they work. The
+    /// figures then mean nothing.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     divide: u16,
     #[command(subcommand)]

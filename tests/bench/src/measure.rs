@@ -2,6 +2,7 @@
 
 mod overload;
 mod push;
+mod slowloris;
 mod watching;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::plan::{Sample, Size};
 
 pub(crate) use self::overload::{Peaks, overload};
 pub(crate) use self::push::{StalledWork, held, stalled};
+pub(crate) use self::slowloris::slowloris;
 pub(crate) use self::watching::watching;
 
 /// Above this share of one processor the load is taken for the bottleneck.

@@ -17,7 +17,7 @@ pub(super) fn all(criterion: &mut Criterion) {
         let find = || {
             router.find(black_box(&Method::GET), black_box(Some("app.example.org")), black_box("/api/v1/orders/18034"))
         };
-        assert!(matches!(find(), Ok(Target::Queue(_))), "the last route takes everything");
+        assert!(matches!(find(), Ok(Target::Queue(..))), "the last route takes everything");
         group.bench_function(format!("the last of {count}"), |bencher| bencher.iter(|| black_box(find().is_ok())));
     }
 }

@@ -13,6 +13,7 @@ mod overload;
 mod publisher;
 mod requests;
 mod response;
+mod slowloris;
 mod streams;
 
 use std::net::SocketAddr;
@@ -68,6 +69,15 @@ pub(crate) enum Spec {
         fast: usize,
         /// Milliseconds of measuring.
         run_ms: u64,
+    },
+    /// Clients that never finish the head of a request, until they are dropped.
+    Slowloris {
+        /// The server.
+        address: SocketAddr,
+        /// Clients, one connection each.
+        clients: usize,
+        /// Milliseconds between two bytes of each.
+        pause_ms: u64,
     },
     /// Requests at fixed times, whatever becomes of the ones before, each by a client that leaves when it has waited too
     /// long.
@@ -148,6 +158,7 @@ pub(crate) fn run(spec: &str) {
                 overload::run(address, per_second, patience_ms, [warm_up_ms, run_ms], go).await;
             }
             Spec::Crowd { address, slow, fast, run_ms } => crowd::run(address, slow, fast, run_ms, go).await,
+            Spec::Slowloris { address, clients, pause_ms } => slowloris::run(address, clients, pause_ms, go).await,
             Spec::Hold(hold) => hold::run(hold, go).await,
             Spec::Streams { address, streams, count, phases } => {
                 streams::run(address, streams, count, &phases, go).await;

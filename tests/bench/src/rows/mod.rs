@@ -8,13 +8,15 @@ mod python;
 mod reliable;
 mod requests;
 mod slow_clients;
+mod slowloris;
 mod start;
 mod streams;
 mod waiting;
 
 use crate::plan::{Size, Table};
 
-/// Every table, in the order of the report; numbers of streams of those of `push` are divided by `divide`.
+/// Every table, in the order of the report; numbers of streams of those of `push`, and of slow clients of `slowloris`, are
+/// divided by `divide`.
 pub(crate) fn all(size: Size, divide: usize) -> Vec<Table> {
     let mut tables = vec![
         requests::table(size),
@@ -25,6 +27,7 @@ pub(crate) fn all(size: Size, divide: usize) -> Vec<Table> {
         python::table(size),
         waiting::table(size),
         slow_clients::table(size),
+        slowloris::table(size, divide),
         streams::table(size),
         start::table(),
         growth::of_requests(size),
