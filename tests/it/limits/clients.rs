@@ -21,7 +21,7 @@ fn one_connection_more_than_an_address_may_have_is_a_429() {
     // A connection that has become a stream is one like any other.
     let stream = world.front.subscribe("news");
     let mut fourth = world.http();
-    fourth.request("GET", "/sub/news", &[], b"");
+    fourth.request("GET", "/", &[], b"");
     let response = fourth.response();
     assert_eq!((response.status, response.header("retry-after")), (429, Some("10")));
     assert_eq!(response.header("connection"), Some("close"));
