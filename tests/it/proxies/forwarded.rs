@@ -1,6 +1,6 @@
 //! What proxies say in headers.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tempest_tests::{Http, World, WorldBuilder, wait_until};
 
 use super::{facts, job_of};
@@ -121,4 +121,20 @@ fn the_access_log_and_limits_by_address_go_by_the_client() {
     drop((held, other, one));
     wait_until("the streams to be noticed", || world.gauge("tempest_streams_open") == 0);
     world.finish();
+}
+
+#[test]
+fn a_session_is_kept_to_tls_where_the_client_has_come_by_it() {
+    let table = "[session]\nkeys = [\"0123456789abcdef0123456789abcdef\"]";
+    for (kind, from, secure) in [("x-forwarded", ALL[1], true), ("forwarded", ALL[1], false)] {
+        let mut world = behind(kind).table(table).start();
+        let mut http = world.http();
+        http.request("GET", "/", &[from], b"");
+        let job = world.take();
+        world.answer(&job, json!({"status": 200, "session": {"user": "ann"}}), "");
+        let response = http.response();
+        let cookie = response.header("set-cookie").expect("a session");
+        assert_eq!(cookie.contains("; Secure"), secure, "{kind}: {cookie}");
+        world.finish();
+    }
 }
