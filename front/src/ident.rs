@@ -66,6 +66,11 @@ impl ReactorId {
         id
     }
 
+    /// True for one reactor of each front, whatever others it has.
+    pub fn is_first(&self) -> bool {
+        self.0.ends_with(".0")
+    }
+
     /// The serial number in a request id of this reactor; None for anybody else's.
     pub fn serial(&self, request: &str) -> Option<u64> {
         let digits = request.strip_prefix(&*self.0)?.strip_prefix('-')?;

@@ -1,8 +1,10 @@
-//! Phases of the process, and the one way to know that everything has ended.
+//! Phases of the process, the one way to know that everything has ended, and signs of life in between.
 //!
 //! A watch that every task sees, and a guard whose last drop means done. It must not know what it stops.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
@@ -101,9 +103,67 @@ impl Life {
     }
 }
 
+/// When each reactor last did anything at all: a thread that hangs has connections and answers none of them.
+#[derive(Debug)]
+pub struct Signs {
+    since: Instant,
+    /// Milliseconds after `since`.
+    last: Box<[AtomicU64]>,
+}
+
+impl Signs {
+    /// Time between two signs of one reactor.
+    const EVERY: Duration = Duration::from_secs(1);
+    /// A reactor that gives no sign for so long will not go on by itself.
+    const STUCK: Duration = Duration::from_secs(10);
+
+    /// Of so many reactors, which count as having given a sign now.
+    pub fn new(reactors: usize) -> Self {
+        Self { since: Instant::now(), last: (0..reactors).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Gives those of one reactor, on its thread, until dropped.
+    pub async fn give(&self, reactor: usize) {
+        loop {
+            if let Some(last) = self.last.get(reactor) {
+                last.store(self.now(), Ordering::Relaxed);
+            }
+            tokio::time::sleep(Self::EVERY).await;
+        }
+    }
+
+    /// The reactors that have given none for too long.
+    pub fn missing(&self) -> Vec<usize> {
+        self.missing_at(self.now())
+    }
+
+    fn missing_at(&self, now: u64) -> Vec<usize> {
+        let stuck = Self::STUCK.as_millis() as u64;
+        let late = |last: &AtomicU64| now.saturating_sub(last.load(Ordering::Relaxed)) > stuck;
+        self.last.iter().enumerate().filter(|(_, last)| late(last)).map(|(reactor, _)| reactor).collect()
+    }
+
+    fn now(&self) -> u64 {
+        self.since.elapsed().as_millis() as u64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_reactor_that_gives_no_sign_is_missed() {
+        let signs = Signs::new(2);
+        assert_eq!(signs.missing_at(10_000), [0; 0]);
+        signs.last[1].store(5_000, Ordering::Relaxed);
+        assert_eq!(signs.missing_at(10_001), [0]);
+        assert_eq!(signs.missing_at(15_001), [0, 1]);
+        let signs = Signs { since: signs.since.checked_sub(Duration::from_secs(60)).expect("a clock"), ..signs };
+        assert_eq!(signs.missing(), [0, 1]);
+        let _ = tokio::time::timeout(Duration::ZERO, signs.give(1)).await;
+        assert_eq!(signs.missing(), [0]);
+    }
 
     #[tokio::test(flavor = "current_thread")]
     async fn the_end_is_the_last_life() {

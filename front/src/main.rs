@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tempest::commands::{self, CommandError, Message, Show};
+use tempest::commands::{self, Change, CommandError, Message, Show};
 use tempest::config::{self, Flags, Loaded, Mode, options};
 use tempest::descriptors;
 use tempest::listener::{self, Passed};
+use tempest::telemetry::Metrics;
 use tempest::telemetry::logging::{self, Logging};
 
 mod cli;
@@ -30,6 +31,11 @@ fn main() -> ExitCode {
         Command::Status(status) => with_config(Mode::Client, &status.place.0, |loaded| show(loaded, &status)),
         Command::Reload(which) => reload(&which.0),
         Command::Config(config) => configuration(config),
+        Command::Log(log) => with_config(Mode::Client, &log.place.0, |loaded| change_log(loaded, &log)),
+        Command::Metrics => {
+            say(Metrics::manual().trim_end());
+            ExitCode::SUCCESS
+        }
     }
 }
 
@@ -140,6 +146,11 @@ fn send(loaded: Loaded, publish: &cli::Publish) -> ExitCode {
 
 fn show(loaded: Loaded, status: &cli::Status) -> ExitCode {
     tell(commands::status(&loaded, Show { json: status.json, channels: status.channels }))
+}
+
+fn change_log(loaded: Loaded, log: &cli::Log) -> ExitCode {
+    let cli::Log { level, time, front, .. } = log.clone();
+    tell(commands::log(&loaded, &Change { level, time, front }))
 }
 
 fn tell(result: Result<String, CommandError>) -> ExitCode {

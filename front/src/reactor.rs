@@ -24,10 +24,10 @@ use crate::error::Failure;
 use crate::http::{Context, Counts, Current, Publishing, Router};
 use crate::hub::{Census, Hub, Totals};
 use crate::ident::{FrontId, ReactorId};
-use crate::lifecycle::{Life, Phase};
+use crate::lifecycle::{Life, Phase, Signs};
 use crate::queue::{Dispatch, Holds, Keeper};
 use crate::registry::Registry;
-use crate::telemetry::{Metrics, Problems};
+use crate::telemetry::{Metrics, Problems, Spans, Traces};
 
 pub use reload::{Settings, SettingsError};
 
@@ -48,6 +48,8 @@ pub struct Shared {
     pub front: FrontId,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What was done for requests that are traced.
+    pub spans: Spans,
     /// What went wrong lately.
     pub problems: Arc<Problems>,
     /// Streams and channels.
@@ -58,6 +60,8 @@ pub struct Shared {
     pub body_memory: Arc<AtomicUsize>,
     /// Reactors whose way to Redis is open.
     pub connected: AtomicUsize,
+    /// When each reactor last did anything.
+    pub signs: Signs,
     /// This machine's name.
     pub host: String,
     /// When the process started, in ms since the epoch.
@@ -184,8 +188,15 @@ impl Reactor {
         let (keys, channels) = (config.redis.keys.clone(), Rc::new(config.channels.clone()));
         let (limits, problems) = (config.limits.clone(), Arc::clone(&shared.problems));
         let holds = Holds { keys: keys.clone(), channels: Rc::clone(&channels) };
-        let dispatch = Dispatch::new(Rc::clone(&broker), id, reply_to, limits, holds, Arc::clone(&metrics), problems);
-        let (router, queues) = Router::new(&config.routes, &keys, config.limits.queue_depth, &[]);
+        let dispatch = Dispatch::new(
+            Rc::clone(&broker),
+            id,
+            reply_to,
+            limits,
+            holds,
+            (Arc::clone(&metrics), problems, shared.spans.clone()),
+        );
+        let (router, queues) = Router::new(&config.routes, &keys, config.limits.queue_depth, &[], &metrics);
         queues.iter().for_each(|queue| dispatch.add_queue(queue));
         let totals = Arc::clone(&shared.totals);
         let (prefix, time) = (channels.prefix.clone(), channels.count_time);
@@ -197,6 +208,7 @@ impl Reactor {
         let publishing = Rc::new(Publishing::new(Rc::clone(&broker), keys, counts));
         let body_memory = Arc::clone(&shared.body_memory);
         let (life, places) = (life.clone(), Arc::clone(&shared.totals.places));
+        let (traces, spans) = (Traces::new(&config.telemetry), shared.spans.clone());
         let context = Context {
             config,
             router,
@@ -209,6 +221,8 @@ impl Reactor {
             places,
             body_memory,
             access,
+            traces,
+            spans,
             life,
         };
         let current = Rc::new(Current::new(context));
@@ -232,6 +246,8 @@ impl Reactor {
         until_the_end(life, async move { connections.keep_time(&current).await });
         let registry = Registry::new(Arc::clone(shared), index, Rc::clone(&self.broker), Rc::clone(&self.current));
         until_the_end(life, registry.beat());
+        let shared = Arc::clone(shared);
+        until_the_end(life, async move { shared.signs.give(index).await });
     }
 
     fn serve(&self, socket: StdTcpStream, guard: Guard) {

@@ -21,7 +21,7 @@ use crate::http::Current;
 use crate::hub::{Busy, Hub};
 use crate::ident::ReactorId;
 use crate::reactor::Shared;
-use crate::telemetry::{AnswerOutcome, Problem};
+use crate::telemetry::{AnswerOutcome, Problem, level};
 
 /// Time between beats.
 pub const BEAT: Duration = Duration::from_secs(1);
@@ -49,6 +49,8 @@ struct Record<'a> {
     started: u64,
     reactors: Vec<String>,
     counters: Counters,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log: Option<level::Now>,
     channels: Vec<Busy>,
     problems: Vec<Problem>,
 }
@@ -273,6 +275,7 @@ pub fn record(shared: &Shared) -> Vec<u8> {
             answers_late: metrics.answers.get(AnswerOutcome::Late),
             answers_malformed: metrics.answers.get(AnswerOutcome::Malformed),
         },
+        log: level::now(),
         channels: shared.census.busiest(),
         problems: shared.problems.recent(),
     };

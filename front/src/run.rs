@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use crate::admin::{Admin, Asks, Reloads, Report, Subject, reloads};
@@ -166,6 +167,25 @@ pub fn admin(running: &Running, listener: TcpListener, reloads: Reloads) -> Resu
 impl Subject for View {
     fn not_ready(&self) -> Vec<String> {
         View::not_ready(self).map(str::to_owned).into_iter().collect()
+    }
+
+    fn not_alive(&self) -> Vec<String> {
+        self.stuck().into_iter().map(|index| format!("reactor {index} does nothing any more")).collect()
+    }
+
+    fn health(&self) -> Map<String, Value> {
+        let (reactors, connected) = self.reactors();
+        let in_flight = View::metrics(self).requests_in_flight.get();
+        let all = [
+            ("phase", Value::from(self.phase())),
+            ("version", env!("CARGO_PKG_VERSION").into()),
+            ("started", self.started().into()),
+            ("reactors", reactors.into()),
+            ("reactors_connected", connected.into()),
+            ("reactors_stuck", self.stuck().into()),
+            ("requests_in_flight", in_flight.into()),
+        ];
+        all.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     fn metrics(&self) -> String {

@@ -19,11 +19,11 @@ use crate::config::{Config, RedisUrl};
 use crate::http::early_response;
 use crate::hub::Census;
 use crate::ident::FrontId;
-use crate::lifecycle::{Life, Lifecycle, Phase, PhaseSetter};
+use crate::lifecycle::{Life, Lifecycle, Phase, PhaseSetter, Signs};
 use crate::listener::{BACKLOG, ListenError, Shortage};
 use crate::reactor::{self, Handle, Settings, SettingsError, Shared};
 use crate::registry::wall_ms;
-use crate::telemetry::{AccessLog, Metrics, Problem, Problems, Refusal};
+use crate::telemetry::{AccessLog, Metrics, Problem, Problems, Refusal, Spans};
 
 /// Time between two looks whether the way to Redis is open; there is no event for it across threads.
 const CONNECTED_LOOK: Duration = Duration::from_millis(5);
@@ -74,6 +74,7 @@ pub fn start(
     let listening = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
     let lifecycle = Lifecycle::new();
     let metrics = Arc::new(Metrics::new());
+    let spans = Spans::start(&config.telemetry, &metrics)?;
     let settings = Settings::open(config, None, access, &metrics)?;
     let config = &settings.config;
     let shared = Arc::new(Shared {
@@ -83,11 +84,13 @@ pub fn start(
         started: wall_ms(),
         listening,
         metrics,
+        spans,
         problems: Arc::new(Problems::default()),
         totals: Arc::default(),
         census: Census::default(),
         body_memory: Arc::default(),
         connected: AtomicUsize::new(0),
+        signs: Signs::new(config.front.reactors.max(1)),
         admin: std::sync::OnceLock::new(),
         reactors: config.front.reactors.max(1),
         most_connections: AtomicUsize::new(config.limits.connections),
@@ -251,6 +254,7 @@ impl Running {
         let _ = timeout(grace + LAST_MOMENTS, self.lifecycle.ended()).await;
         last_call.abort();
         setter.advance(Phase::Stopping);
+        self.shared.spans.finish(LAST_MOMENTS).await;
     }
 }
 
@@ -264,6 +268,32 @@ impl View {
             Phase::Ready if self.shared.connected.load(Ordering::Relaxed) < reactors => Some("no connection to Redis"),
             Phase::Ready => None,
         }
+    }
+
+    /// Reactors that have done nothing for so long that they will not go on.
+    pub fn stuck(&self) -> Vec<usize> {
+        // Towards the end they stop one after the other, as they should.
+        if *self.phase.borrow() >= Phase::Draining { Vec::new() } else { self.shared.signs.missing() }
+    }
+
+    /// The phase, in a word.
+    pub fn phase(&self) -> &'static str {
+        match *self.phase.borrow() {
+            Phase::Starting => "starting",
+            Phase::Ready => "running",
+            Phase::Draining => "draining",
+            Phase::Stopping => "stopping",
+        }
+    }
+
+    /// Reactors, and how many of them have their way to Redis.
+    pub fn reactors(&self) -> (usize, usize) {
+        (self.shared.reactors, self.shared.connected.load(Ordering::Relaxed))
+    }
+
+    /// When the process started, in ms since 1970.
+    pub fn started(&self) -> u64 {
+        self.shared.started
     }
 
     /// What is counted.

@@ -8,6 +8,7 @@ mod files;
 mod hold;
 mod hostile;
 mod limits;
+mod observe;
 mod pages;
 mod proxies;
 mod publish;

@@ -1,9 +1,10 @@
 //! The listener for operators and their machines: is it alive, is it ready, what does it count, what is it.
 //!
 //! It runs on the main thread and so answers while every reactor is busy. It shows what a [`Subject`] gives, so that
-//! nothing of the front is known here, and it changes nothing: all that can be asked for is that the configuration be read
-//! anew. It is meant for a loopback or private address; there is no authentication.
+//! nothing of the front is known here. It is meant for a loopback or private address; there is no authentication, so all that
+//! can be asked for is that the configuration be read anew, and that more or less be logged for a while ([`log`]).
 
+mod log;
 mod reload;
 
 use std::convert::Infallible;
@@ -19,6 +20,7 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Map, Value};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
@@ -46,6 +48,14 @@ const JSON: &str = "application/json";
 pub trait Subject: Send + Sync + 'static {
     /// Why it is not ready for requests; empty: it is.
     fn not_ready(&self) -> Vec<String>;
+    /// Why it should be started anew; empty: it lives.
+    fn not_alive(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// What there is to know about either, as members of a JSON object.
+    fn health(&self) -> Map<String, Value> {
+        Map::new()
+    }
     /// All metrics in Prometheus' text format.
     fn metrics(&self) -> String;
     /// The record of the front, as JSON.
@@ -120,7 +130,7 @@ fn serve(socket: TcpStream, subject: Arc<dyn Subject>, reloads: Option<Reloads>)
         async move {
             Ok::<_, Infallible>(match reloads.filter(|_| request.uri().path() == RELOAD) {
                 Some(reloads) => reload(&request, &reloads).await,
-                None => respond(request.method(), request.uri().path(), &*subject),
+                None => respond(&request, &*subject),
             })
         }
     });
@@ -138,9 +148,7 @@ fn serve(socket: TcpStream, subject: Arc<dyn Subject>, reloads: Option<Reloads>)
 /// Reads the configuration anew. A page of the web can have its reader's browser ask for that, too; it says so.
 async fn reload(request: &Request<hyper::body::Incoming>, reloads: &Reloads) -> Response<Full<Bytes>> {
     if *request.method() != Method::POST {
-        let mut response = of(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only POST works here\n");
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-        return response;
+        return not_allowed("only POST works here\n", "POST");
     }
     if request.headers().contains_key(header::ORIGIN) {
         return of(StatusCode::FORBIDDEN, TEXT, "this is not for pages\n");
@@ -150,26 +158,44 @@ async fn reload(request: &Request<hyper::body::Incoming>, reloads: &Reloads) -> 
     of(status, JSON, serde_json::to_vec(&report).expect("plain data"))
 }
 
-fn respond(method: &Method, path: &str, subject: &dyn Subject) -> Response<Full<Bytes>> {
+fn respond<B>(request: &Request<B>, subject: &dyn Subject) -> Response<Full<Bytes>> {
+    let (method, path) = (request.method(), request.uri().path());
+    if path == log::PATH {
+        return log::respond(request);
+    }
     if !matches!(*method, Method::GET | Method::HEAD) {
-        let mut response = of(StatusCode::METHOD_NOT_ALLOWED, TEXT, "only GET and HEAD work here\n");
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+        return not_allowed("only GET and HEAD work here\n", "GET, HEAD");
     }
     match path {
-        "/live" => of(StatusCode::OK, TEXT, "live\n"),
-        "/ready" => ready(&subject.not_ready()),
+        "/live" => health(request, "live", &subject.not_alive(), subject),
+        "/ready" => health(request, "ready", &subject.not_ready(), subject),
         "/metrics" => of(StatusCode::OK, METRICS, subject.metrics()),
         "/status" => of(StatusCode::OK, JSON, subject.status()),
-        "/" => of(StatusCode::OK, TEXT, "/live\n/ready\n/metrics\n/status\n"),
-        _ => of(StatusCode::NOT_FOUND, TEXT, "not here: /live, /ready, /metrics and /status are\n"),
+        "/" => of(StatusCode::OK, TEXT, "/live\n/ready\n/metrics\n/status\n/log\n"),
+        _ => of(StatusCode::NOT_FOUND, TEXT, "not here: /live, /ready, /metrics, /status and /log are\n"),
     }
 }
 
-fn ready(reasons: &[String]) -> Response<Full<Bytes>> {
+fn not_allowed(why: &'static str, methods: &'static str) -> Response<Full<Bytes>> {
+    let mut response = of(StatusCode::METHOD_NOT_ALLOWED, TEXT, why);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+/// 200 or 503, and why: a word for people, or JSON with all that is known for who accepts `application/json`.
+fn health<B>(request: &Request<B>, what: &str, reasons: &[String], subject: &dyn Subject) -> Response<Full<Bytes>> {
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let accepted = request.headers().get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    if accepted.flat_map(|value| value.split(',')).any(|kind| kind.split(';').next().is_some_and(|k| k.trim() == JSON))
+    {
+        let mut detail = subject.health();
+        detail.insert(what.to_owned(), reasons.is_empty().into());
+        detail.insert("reasons".to_owned(), reasons.into());
+        return of(status, JSON, format!("{}\n", Value::Object(detail)));
+    }
     match reasons {
-        [] => of(StatusCode::OK, TEXT, "ready\n"),
-        reasons => of(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not ready\n{}\n", reasons.join("\n"))),
+        [] => of(status, TEXT, format!("{what}\n")),
+        reasons => of(status, TEXT, format!("not {what}\n{}\n", reasons.join("\n"))),
     }
 }
 
@@ -186,6 +212,7 @@ fn of(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Respons
 mod tests {
     use std::sync::Mutex;
 
+    use serde_json::json;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -196,6 +223,10 @@ mod tests {
     impl Subject for Told {
         fn not_ready(&self) -> Vec<String> {
             self.0.lock().expect("nobody panics").clone()
+        }
+
+        fn health(&self) -> Map<String, Value> {
+            Map::from_iter([("phase".to_owned(), "x".into())])
         }
 
         fn metrics(&self) -> String {
@@ -232,7 +263,7 @@ mod tests {
             ("GET /metrics?name=x", 200, METRICS, "x_total 1\n"),
             ("GET /status", 200, JSON, "{\"id\":\"abc\"}"),
             ("HEAD /live", 200, TEXT, ""),
-            ("GET /else", 404, TEXT, "not here: /live, /ready, /metrics and /status are\n"),
+            ("GET /else", 404, TEXT, "not here: /live, /ready, /metrics, /status and /log are\n"),
             ("POST /live", 405, TEXT, "only GET and HEAD work here\n"),
         ] {
             let answer = ask(&admin, head).await;
@@ -253,6 +284,23 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
         assert!(answer.ends_with("\r\n\r\nnot ready\nshutting down\nno connection to Redis\n"), "{answer}");
         assert!(ask(&admin, "GET /live").await.starts_with("HTTP/1.1 200 "));
+    }
+
+    #[tokio::test]
+    async fn whoever_accepts_json_gets_all_that_is_known() {
+        let subject = Arc::new(Told::default());
+        let admin = start(Arc::clone(&subject));
+        let ask = async |path: &str, accept: &str| {
+            let answer = ask(&admin, &format!("GET {path} HTTP/1.1\r\naccept: {accept}\r\nx-rest:")).await;
+            let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+            (head[9..12].to_owned(), serde_json::from_str::<Value>(body).ok())
+        };
+        let json = "text/plain;q=0.5, application/json;q=0.9";
+        assert_eq!(ask("/live", json).await, ("200".into(), Some(json!({"live": true, "reasons": [], "phase": "x"}))));
+        assert_eq!(ask("/ready", "*/*").await, ("200".into(), None));
+        *subject.0.lock().expect("nobody panics") = vec!["shutting down".into()];
+        let expected = json!({"ready": false, "reasons": ["shutting down"], "phase": "x"});
+        assert_eq!(ask("/ready", JSON).await, ("503".into(), Some(expected)));
     }
 
     #[tokio::test]

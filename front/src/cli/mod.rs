@@ -6,6 +6,7 @@
 use clap::{Parser, Subcommand};
 use tempest::commands::Keep;
 use tempest::config::Flags;
+use tempest::telemetry::Metrics;
 
 #[cfg(test)]
 mod manual;
@@ -26,6 +27,7 @@ Examples:
   tempest status                            fronts, queues and workers
   tempest status --channels                 what browsers read, and how many
   tempest reload                            the run takes up what has changed in its file
+  tempest log debug --for 10m               what running fronts log, for ten minutes
   tempest config check                      every fault of tempest.toml at once
 
 A setting is taken from its flag, else its variable, else the file, else its default.
@@ -58,6 +60,15 @@ one at the usual admin address. No connection and no stream ends. What is wrong,
 all of it, and what held before still does. `kill -HUP` does the same, and `tempest up` and `tempest supervise` replace
 their processes then, one after the other.";
 
+const LOG_EXAMPLES: &str = "\
+Examples:
+  tempest log debug --for 10m                        all fronts, back to what they are configured for after ten minutes
+  tempest log info,tempest::broker=debug --for 1h
+  tempest log default                                back at once
+  tempest log trace --for 30s --front k3v9x0q2ab     one of them
+
+It asks each front at its admin listener, so it has to run where those can be reached; `tempest status` shows what holds.";
+
 const PUBLISH_EXAMPLES: &str = "\
 Examples:
   tempest publish news 'hello'
@@ -88,6 +99,11 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Show fronts, queues and workers
     Status(Status),
+    /// Change what the running fronts log, for a while or until they end
+    Log(Log),
+    /// List the metrics of the admin listener
+    #[command(after_help = Metrics::manual())]
+    Metrics,
     /// Have a run read its configuration anew, and show what changed or why it was refused
     #[command(after_help = RELOAD_NOTES)]
     Reload(Which),
@@ -147,6 +163,21 @@ pub(crate) struct Status {
     /// The channels that browsers read, with their streams over all fronts
     #[arg(long)]
     pub(crate) channels: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+#[command(after_help = LOG_EXAMPLES)]
+pub(crate) struct Log {
+    /// off, error, warn, info, debug, trace, a filter like info,tempest::broker=debug, or default: that of the configuration
+    pub(crate) level: String,
+    /// Go back to the configured level after this time, 1s to 24h; without it the level holds until the front ends
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) time: Option<String>,
+    /// This front alone, by its id in `tempest status`
+    #[arg(long, value_name = "ID")]
+    pub(crate) front: Option<String>,
     #[command(flatten)]
     pub(crate) place: Place,
 }

@@ -4,6 +4,7 @@
 
 mod channels;
 mod config;
+mod log;
 mod publish;
 mod reload;
 mod status;
@@ -16,6 +17,7 @@ use crate::up::state::{self, Run};
 use tempest_protocol::Keys;
 
 pub use config::settings;
+pub use log::{Change, log};
 pub use publish::{MESSAGE_BYTES, Message, publish, read_history};
 pub use reload::reload;
 pub use status::{Show, status};
@@ -33,6 +35,9 @@ pub enum CommandError {
     /// What is to be published cannot be.
     #[error("{0}")]
     Message(String),
+    /// Fronts did not do what was asked, each with its reason.
+    #[error("{0}")]
+    Fronts(String),
     /// The operating system refused something this needs.
     #[error("cannot {0}: {1}")]
     System(&'static str, std::io::Error),

@@ -50,7 +50,8 @@ fn fronts(registry: &Registry) -> String {
     if registry.fronts.is_empty() {
         return "Fronts\n  none runs. Start one: `tempest up`, or `tempest front --redis URL`".to_owned();
     }
-    let mut table = Table::new(&["id", "pid", "host", "up for", "listens on", "requests", "in flight", "streams"]);
+    let head = ["id", "pid", "host", "up for", "listens on", "requests", "in flight", "streams", "log"];
+    let mut table = Table::new(&head);
     for FrontState { id, record, .. } in &registry.fronts {
         let field = |name| text(&record[name]);
         let counter = |name| text(&record["counters"][name]);
@@ -63,9 +64,20 @@ fn fronts(registry: &Registry) -> String {
             counter("requests"),
             counter("in_flight"),
             counter("streams"),
+            log_level(registry.at, &record["log"]),
         ]);
     }
     section("Fronts", &table)
+}
+
+/// What a front logs, and for how long it will where that is not what its configuration says.
+fn log_level(now: u64, log: &Value) -> String {
+    let level = text(&log["level"]);
+    match log["until"].as_u64() {
+        Some(until) => format!("{level}, {} left", duration(until.saturating_sub(now))),
+        None if log["level"] != log["configured"] => format!("{level}, until it ends"),
+        None => level,
+    }
 }
 
 fn queues(registry: &Registry) -> String {
@@ -169,7 +181,8 @@ mod tests {
     #[test]
     fn records_of_any_shape_are_shown() {
         let record = json!({"pid": 7, "host": "h", "started": 1_000, "listen": ["127.0.0.1:1337"],
-            "counters": {"requests": 12, "in_flight": 0}, "problems": [{"at": 60_000, "what": "malformed-answer", "detail": "no\nid"}]});
+            "counters": {"requests": 12, "in_flight": 0}, "log": {"level": "debug", "configured": "info", "until": 121_000},
+            "problems": [{"at": 60_000, "what": "malformed-answer", "detail": "no\nid"}]});
         let worker = json!({"id": "ruby.1", "language": "ruby", "started": "yesterday"});
         let registry = Registry {
             at: 61_000,
@@ -181,7 +194,8 @@ mod tests {
                  "last_exit": "SIGSEGV", "last_exit_at": 60_000}]})],
         };
         assert!(
-            fronts(&registry).ends_with("f   7    h     1m 0s   127.0.0.1:1337  12        0          -"),
+            fronts(&registry)
+                .ends_with("f   7    h     1m 0s   127.0.0.1:1337  12        0          -        debug, 1m 0s left"),
             "{}",
             fronts(&registry)
         );

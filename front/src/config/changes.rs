@@ -20,6 +20,12 @@ const OF_A_FRONT: &[&str] = &[
     "limits.outgoing_bytes",
     "channels.prefix",
     "log.format",
+    "telemetry.otlp",
+    "telemetry.otlp_queue",
+    "telemetry.otlp_batch",
+    "telemetry.otlp_wait",
+    "telemetry.otlp_time",
+    "telemetry.service",
 ];
 /// The same of `tempest up`, beside that of its front.
 const OF_UP: &[&str] = &[

@@ -14,6 +14,7 @@ use super::value::{
 use super::workers::{self, Given};
 use super::{
     AccessLog, Config, Front, Listen, Log, LogFormat, Redis, TICK, channels, limits, proxies, routes, session,
+    telemetry,
 };
 
 /// Reads all of it; `given` is a command line's own command, `base` is what relative paths are relative to.
@@ -31,8 +32,10 @@ pub(super) fn read(mut root: Section<'_>, given: &Given, base: &Path) -> Config 
     };
     let workers = workers::read(&mut root, given, base);
     let log = read_log(root.section("log"));
+    let telemetry = telemetry::read(root.section("telemetry"));
     root.finish();
-    Config { redis, front, limits, channels, session, routes, workers, log, base: base.to_owned() }
+    let base = base.to_owned();
+    Config { redis, front, limits, channels, session, routes, workers, log, telemetry, base }
 }
 
 fn read_redis(mut section: Section<'_>, prefix: &str, base: &Path) -> Redis {
@@ -102,11 +105,15 @@ fn read_log(mut section: Section<'_>) -> Log {
 }
 
 /// A level, or a filter. A single word that is no level would be read as the name of a module and silence everything.
-fn level(value: &Value<'_>) -> Read<String> {
+pub fn is_log_level(text: &str) -> bool {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let filter = || text.contains(['=', ',']) && tracing_subscriber::EnvFilter::try_new(text).is_ok();
+    LEVELS.contains(&text) || filter()
+}
+
+fn level(value: &Value<'_>) -> Read<String> {
     let text = string(value)?;
-    let filter = || text.contains(['=', ',']) && tracing_subscriber::EnvFilter::try_new(&text).is_ok();
-    if LEVELS.contains(&text.as_str()) || filter() {
+    if is_log_level(&text) {
         return Ok(text);
     }
     Err(value.wrong("one of off, error, warn, info, debug, trace, or a filter like info,tempest::broker=debug"))

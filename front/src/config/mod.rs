@@ -26,6 +26,7 @@ mod route;
 mod routes;
 mod section;
 mod session;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -37,6 +38,7 @@ mod workers;
 
 pub use changes::{Change, Changes};
 pub use channels::{ChannelRule, Channels, History};
+pub use file::is_log_level;
 pub use held::{Held, Origin};
 pub use limits::Limits;
 pub use load::{Flags, Loaded, Mode, Whereabouts, load, whereabouts};
@@ -47,6 +49,7 @@ pub use redis_url::{RedisAddress, RedisUrl, RedisUrlError, Secret};
 pub use reference::REFERENCE;
 pub use route::{ClientGone, Priority, PublishRoute, QueueRoute, Retry, Route, RouteKind, WhenNoWorker};
 pub use session::{SameSite, SecureCookie, SessionStore, Sessions};
+pub use telemetry::{Telemetry, Tracing};
 pub(crate) use tokens::LEAST_SECRET;
 pub use tokens::{KeySource, TokenAlg, TokenKey, Tokens};
 pub use units::duration;
@@ -78,6 +81,8 @@ pub struct Config {
     pub workers: Vec<Worker>,
     /// Logs.
     pub log: Log,
+    /// Traces.
+    pub telemetry: Telemetry,
     /// The folder of the configuration file, or the working folder: what relative paths are relative to.
     pub base: PathBuf,
 }

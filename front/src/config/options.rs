@@ -39,7 +39,7 @@ pub const ADMIN: Setting = Setting {
     key: "front.admin",
     value: "ADDRESS",
     default: "127.0.0.1:1338",
-    help: "Where operators connect (/live, /ready, /metrics, /status), or off",
+    help: "Where operators connect (/live, /ready, /metrics, /status, /log), or off",
     repeats: false,
 };
 

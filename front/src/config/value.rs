@@ -32,6 +32,8 @@ pub(super) enum Kind<'a> {
     Integer(i64),
     Bool(bool),
     List(Vec<Value<'a>>),
+    /// A number that is not whole, as written.
+    Fraction(&'a str),
     /// Something that no setting takes, by its name.
     Other(&'static str),
 }
@@ -60,7 +62,7 @@ impl<'a> Value<'a> {
                 .map_or(Kind::Other("an integer out of range"), Kind::Integer),
             DeValue::Boolean(boolean) => Kind::Bool(*boolean),
             DeValue::Array(items) => Kind::List(items.iter().map(Value::of).collect()),
-            DeValue::Float(_) => Kind::Other("a number with a fraction"),
+            DeValue::Float(number) => Kind::Fraction(number.as_str()),
             DeValue::Datetime(_) => Kind::Other("a date"),
             DeValue::Table(_) => Kind::Other("a table"),
         };
@@ -81,6 +83,7 @@ impl<'a> Value<'a> {
             Kind::Integer(integer) => integer.to_string(),
             Kind::Bool(boolean) => boolean.to_string(),
             Kind::List(_) => "a list".to_owned(),
+            Kind::Fraction(_) => "a number with a fraction".to_owned(),
             Kind::Other(name) => (*name).to_owned(),
         }
     }

@@ -16,10 +16,10 @@ use hyper::body::Incoming;
 use tempest_protocol::{Event, Hold, HoldMode, ONCE_MS, Payload, frame_sse};
 use tokio::time::{Sleep, sleep, timeout};
 
+use super::respond::Asker;
 use super::{Body, Client, Context, Entry, respond, sse, subscribe};
 use crate::error::Failure;
 use crate::hub::{Refused, Tap};
-use crate::ident::RequestId;
 use crate::places::Place;
 use crate::telemetry::Held;
 
@@ -57,7 +57,7 @@ pub(super) async fn answer(
     client: &Client<'_>,
     asked: &Asked,
     answer: Answer,
-    (id, entry): (RequestId, Option<&Entry>),
+    (asker, entry): (Asker<'_>, Option<&Entry>),
 ) -> Result<Response<Body>, Failure> {
     let Answer { status, mut headers, hold } = answer;
     // Of a body that there is none of.
@@ -72,7 +72,7 @@ pub(super) async fn answer(
     }
     context.metrics.holds.inc(held);
     if held == Held::Events {
-        return events(context, client, asked, Answer { status, headers, hold }, (id, entry)).await;
+        return events(context, client, asked, Answer { status, headers, hold }, (asker, entry)).await;
     }
     let peer = client.peer();
     let place = context.hub.place(client.address().ip(), None).map_err(|why| refused(context, why))?;
@@ -132,9 +132,9 @@ async fn events(
     client: &Client<'_>,
     asked: &Asked,
     Answer { mut headers, hold, .. }: Answer,
-    (id, entry): (RequestId, Option<&Entry>),
+    (asker, entry): (Asker<'_>, Option<&Entry>),
 ) -> Result<Response<Body>, Failure> {
-    headers.insert(respond::REQUEST_ID, respond::request_id(&id));
+    headers.insert(respond::REQUEST_ID, respond::request_id(asker.id));
     let mut first = Vec::new();
     if let Some(data) = hold.first {
         frame_sse(&mut first, &Payload::Event(Event { name: None, data: data.into() }));
@@ -147,7 +147,7 @@ async fn events(
         until: hold.timeout.map(Duration::from_millis),
         expires: None,
         user: None,
-        id,
+        asker,
         entry,
         chunked: asked.version == Version::HTTP_11,
     };

@@ -39,12 +39,13 @@ use crate::lifecycle::Life;
 use crate::places::{Holder, Place, Places};
 use crate::queue::Dispatch;
 use crate::session::Sessions;
-use crate::telemetry::{AccessLog, Metrics, Refusal};
+use crate::telemetry::{AccessLog, Metrics, Refusal, RouteSeries, Spans, Trace, Traces, What};
 
 pub use body::Body;
 pub use client::Client;
 pub use current::Current;
 pub use publish::{Counts, Publishing};
+use respond::Asker;
 pub use respond::early_response;
 pub use router::{Router, Target};
 
@@ -73,6 +74,10 @@ pub struct Context {
     pub body_memory: Arc<AtomicUsize>,
     /// The access log.
     pub access: AccessLog,
+    /// Which requests are traced.
+    pub traces: Traces,
+    /// What was done for them.
+    pub spans: Spans,
     /// The phase of the process.
     pub life: Life,
 }
@@ -196,10 +201,13 @@ impl Peer {
     }
 }
 
-/// What the access log will say of one request, once its answer is over.
+/// What the access log and a trace will say of one request, once its answer is over.
 #[derive(Clone, Debug)]
 pub struct Entry {
     log: AccessLog,
+    spans: Spans,
+    trace: Option<Rc<Trace>>,
+    route: Arc<str>,
     peer: SocketAddr,
     method: Method,
     target: String,
@@ -210,11 +218,15 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// None where no access log is kept: then nothing of this is needed.
-    fn of(context: &Context, client: &Client<'_>, request: &Request<Incoming>, started: Instant) -> Option<Self> {
+    /// None where no access log is kept and no trace is exported: then nothing of this is needed.
+    fn of(context: &Context, client: &Client<'_>, request: &Request<Incoming>, asker: Asker<'_>) -> Option<Self> {
+        let Asker { trace, series, started, .. } = asker;
         let header = |name| request.headers().get(name).cloned();
-        context.access.is_on().then(|| Self {
+        (context.access.is_on() || context.spans.want(trace)).then(|| Self {
             log: context.access.clone(),
+            spans: context.spans.clone(),
+            trace: trace.cloned(),
+            route: Arc::clone(series.path()),
             peer: client.address(),
             method: request.method().clone(),
             target: request.uri().path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string),
@@ -225,10 +237,14 @@ impl Entry {
         })
     }
 
-    /// Writes the line.
+    /// Writes the line and hands over the span.
     pub fn write(&self, id: &str, status: u16, bytes: u64) {
+        if let Some(trace) = self.trace.as_ref().filter(|trace| self.spans.want(Some(trace))) {
+            self.spans.send(trace, self.started, self.started.elapsed(), self.span(id, status, bytes));
+        }
         self.log.write(&crate::telemetry::Entry {
             id,
+            trace: self.trace.as_ref().map(|trace| trace.id()),
             peer: self.peer,
             method: self.method.as_str(),
             target: &self.target,
@@ -242,6 +258,21 @@ impl Entry {
     }
 }
 
+impl Entry {
+    fn span(&self, id: &str, status: u16, bytes: u64) -> What {
+        What::Request {
+            id: id.to_owned(),
+            method: self.method.to_string(),
+            route: self.route.to_string(),
+            // What follows the `?` may hold secrets, and a trace goes far.
+            path: self.target.split('?').next().unwrap_or_default().to_owned(),
+            status,
+            bytes,
+            peer: self.peer.to_string(),
+        }
+    }
+}
+
 /// Handles one request. Never fails: what goes wrong becomes a response.
 pub async fn handle(
     context: Rc<Context>,
@@ -252,32 +283,38 @@ pub async fn handle(
     let _flying = Flying::new(&context.metrics);
     let started = Instant::now();
     let client = Client::of(&context, &peer, request.headers());
-    let entry = Entry::of(&context, &client, &request, started);
-    let wants_json = respond::wants_json(request.headers());
+    let trace = context.traces.of(request.headers());
     let id = context.dispatch.next_id();
+    let json = respond::wants_json(request.headers());
+    let (target, series) = match route(&context, &client, &request) {
+        Ok((target, series)) => (Ok(target), series),
+        Err(failure) => (Err(failure), context.router.none()),
+    };
+    let asker = Asker { json, id: &id, trace: trace.as_ref(), series, started };
+    let entry = Entry::of(&context, &client, &request, asker);
     let mut place = Place::default();
-    let target = route(&context, &client, &request).and_then(|target| {
+    let target = target.and_then(|target| {
         place = admit(&context, &client, &target)?;
         Ok(target)
     });
     let outcome = match target {
         Ok(Target::Queue(lane, _)) => {
-            request_reply::answer(&context, &client, request, lane, (id, entry.as_ref())).await
+            request_reply::answer(&context, &client, request, lane, (asker, entry.as_ref())).await
         }
         Ok(Target::Subscribe { channel }) => {
             // Boxed, since most requests never get here and would carry its state along.
-            Box::pin(sse::answer(&context, &client, request, &channel, (id, entry.as_ref()))).await
+            Box::pin(sse::answer(&context, &client, request, &channel, (asker, entry.as_ref()))).await
         }
         Ok(Target::Publish { route, channel }) => {
-            Ok(Box::pin(publish::answer(&context, &client, request, route, channel.as_deref())).await)
+            Ok(Box::pin(publish::answer(&context, &client, request, route, channel.as_deref(), asker)).await)
         }
         Ok(Target::Files { dir, rest }) => {
             Box::pin(files::serve(dir, &rest, &request)).await.map(|response| response.map(Body::boxed))
         }
         Err(failure) => Err(failure),
     };
-    let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, wants_json));
-    respond::finish(&context, &peer, &mut response, started, (entry, place), id);
+    let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, asker));
+    respond::finish(&context, &peer, &mut response, asker, (entry, place));
     Ok(response)
 }
 
@@ -296,7 +333,11 @@ fn admit(context: &Context, client: &Client<'_>, target: &Target<'_>) -> Result<
     Ok(place.and(of_route))
 }
 
-fn route<'c>(context: &'c Context, client: &Client<'_>, request: &Request<Incoming>) -> Result<Target<'c>, Failure> {
+fn route<'c>(
+    context: &'c Context,
+    client: &Client<'_>,
+    request: &Request<Incoming>,
+) -> Result<(Target<'c>, &'c RouteSeries), Failure> {
     if *request.method() == Method::CONNECT {
         return Err(Failure::BadRequest("CONNECT is not served here"));
     }

@@ -8,9 +8,9 @@ use hyper::body::Incoming;
 
 use super::body::{self, Body};
 use super::hold::{self, Asked};
+use super::respond::Asker;
 use super::{Client, Context, Entry, Peer, session};
 use crate::error::Failure;
-use crate::ident::RequestId;
 use crate::queue::{self, Head, Lane, Ticket};
 use crate::session::Sessions;
 
@@ -19,7 +19,7 @@ pub(super) async fn answer(
     client: &Client<'_>,
     mut request: Request<Incoming>,
     lane: &Rc<Lane>,
-    (id, entry): (RequestId, Option<&Entry>),
+    (asker, entry): (Asker<'_>, Option<&Entry>),
 ) -> Result<Response<Body>, Failure> {
     let session = match &context.sessions {
         // Boxed, since most fronts have none and would carry its state along.
@@ -45,8 +45,9 @@ pub(super) async fn answer(
             body: &body,
             session: session.as_ref().zip(settings).map(|(session, of)| (session.text(), of.max_bytes)),
             own_cookie: settings.map(|of| of.cookie.as_str()),
+            trace: asker.trace,
         },
-        &id,
+        asker.id,
     )?;
     // The job has its own copy: what was taken for the body is free again.
     drop((body, share));
@@ -54,7 +55,7 @@ pub(super) async fn answer(
     drop(request);
     let mut head = ticket.head().await?;
     if session.is_some() || context.sessions.is_some() || head.session.is_some() {
-        let (change, about) = (head.session.take(), (&**lane, id.as_str()));
+        let (change, about) = (head.session.take(), (&**lane, asker.id.as_str()));
         let close = session::close(
             context,
             about,
@@ -68,7 +69,7 @@ pub(super) async fn answer(
         // The answer is complete; the channels have the client now.
         drop(ticket);
         let answer = hold::Answer { status: head.status, headers: head.headers, hold: *hold };
-        return Box::pin(hold::answer(context, client, &asked, answer, (id, entry))).await;
+        return Box::pin(hold::answer(context, client, &asked, answer, (asker, entry))).await;
     }
     Ok(respond(head, ticket, asked.is_head(), client.peer()))
 }

@@ -14,29 +14,59 @@ use crate::error::{Failure, NotPublished};
 use crate::ident::RequestId;
 use crate::lifecycle::Phase;
 use crate::places::Place;
-use crate::telemetry::Ending;
+use crate::telemetry::{Ending, Metrics, RouteSeries, Trace};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// What stays of a request when it has been taken apart: who asked, and where its answer is counted.
+#[derive(Clone, Copy)]
+pub(super) struct Asker<'a> {
+    /// JSON is preferred to text.
+    pub(super) json: bool,
+    /// The request's id.
+    pub(super) id: &'a RequestId,
+    /// Its trace.
+    pub(super) trace: Option<&'a Rc<Trace>>,
+    /// What is counted of its route.
+    pub(super) series: &'a RouteSeries,
+    /// When it arrived.
+    pub(super) started: Instant,
+}
+
+impl Asker<'_> {
+    /// Counts the request: the head of its answer is there.
+    pub(super) fn count(&self, metrics: &Metrics, status: StatusCode) {
+        let (status, took) = (status.as_u16(), self.started.elapsed());
+        metrics.requests.inc(status);
+        metrics.request_seconds.observe(took);
+        self.series.answered(status, took);
+    }
+}
+
 /// The response of a request that no worker answered: short text, or `application/problem+json` (RFC 9457) where the
 /// client accepts JSON rather than text.
-pub(super) fn failure(failure: &Failure, wants_json: bool) -> Response<Body> {
+pub(super) fn failure(failure: &Failure, asker: Asker<'_>) -> Response<Body> {
     let (status, detail) = describe(failure);
     let title = status.canonical_reason().unwrap_or("Error");
-    let (kind, text) = if wants_json {
-        let problem =
-            serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail});
+    let (id, trace) = (asker.id.as_str(), asker.trace.map(|trace| trace.id()));
+    let (kind, text) = if asker.json {
+        let mut problem = serde_json::json!({"type": "about:blank", "title": title, "status": status.as_u16(),
+            "detail": detail, "request_id": id});
+        if let Some(trace) = trace {
+            problem["trace_id"] = trace.into();
+        }
         ("application/problem+json", problem.to_string())
     } else {
-        ("text/plain; charset=utf-8", format!("{} {title}: {detail}\n", status.as_u16()))
+        let trace = trace.map(|trace| format!(", trace {trace}")).unwrap_or_default();
+        ("text/plain; charset=utf-8", format!("{} {title}: {detail}\nrequest {id}{trace}\n", status.as_u16()))
     };
     let mut response = Response::new(Body::whole(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(wait) = failure.retry_after() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+    if let Some(wait) = retry_after(failure) {
+        headers.insert(header::RETRY_AFTER, wait);
     }
     if let Failure::Method(allowed) = failure {
         let names: Vec<&str> = allowed.iter().map(|method| method.as_str()).collect();
@@ -57,6 +87,16 @@ pub(super) fn failure(failure: &Failure, wants_json: bool) -> Response<Body> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// The status of a failure.
+pub(super) fn status(failure: &Failure) -> StatusCode {
+    describe(failure).0
+}
+
+/// When another try makes sense, in whole seconds.
+pub(super) fn retry_after(failure: &Failure) -> Option<HeaderValue> {
+    failure.retry_after().map(|wait| HeaderValue::from(wait.as_secs().max(1)))
 }
 
 /// RFC 6750, section 3: without a token no error is named.
@@ -181,13 +221,11 @@ pub(super) fn finish(
     context: &Rc<Context>,
     peer: &Rc<Peer>,
     response: &mut Response<Body>,
-    started: Instant,
+    asker: Asker<'_>,
     (entry, place): (Option<Entry>, Place),
-    id: RequestId,
 ) {
-    let status = response.status().as_u16();
-    context.metrics.requests.inc(status);
-    context.metrics.request_seconds.observe(started.elapsed());
+    let (id, status) = (*asker.id, response.status().as_u16());
+    asker.count(&context.metrics, response.status());
     response.headers_mut().insert(REQUEST_ID, request_id(&id));
     let served = peer.served.get() + 1;
     peer.served.set(served);

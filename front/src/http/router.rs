@@ -15,10 +15,13 @@ use crate::config::{PublishRoute, Route, RouteKind, Segment};
 use crate::error::Failure;
 use crate::places::Holder;
 use crate::queue::{Lane, QueueState};
+use crate::telemetry::{Metrics, RouteSeries};
 
-/// The routes of one reactor, with their queues.
+/// The routes of one reactor, with their queues and what is counted of each.
 pub struct Router {
-    routes: Vec<(Route, Option<Rc<Lane>>)>,
+    routes: Vec<(Route, Option<Rc<Lane>>, RouteSeries)>,
+    /// Of requests that no route takes.
+    none: RouteSeries,
 }
 
 /// What is to be done with a request.
@@ -55,30 +58,42 @@ impl Router {
         keys: &Keys,
         depth_limit: u64,
         known: &[Rc<QueueState>],
+        metrics: &Metrics,
     ) -> (Self, Vec<Rc<QueueState>>) {
         let known_as = |name: &QueueName| known.iter().find(|queue| queue.name == *name).cloned();
         let mut queues: HashMap<String, Rc<QueueState>> = HashMap::new();
-        let routes = routes.iter().map(|route| {
+        let routes = routes.iter().enumerate().map(|(at, route)| {
             let lane = match &route.kind {
                 RouteKind::Queue(route) => {
                     let name = &route.queue;
                     let state = queues.entry(name.to_string()).or_insert_with(|| {
-                        known_as(name).unwrap_or_else(|| QueueState::new(name.clone(), keys.of_queue(name.as_str())))
+                        known_as(name)
+                            .unwrap_or_else(|| QueueState::new(name.clone(), keys.of_queue(name.as_str()), metrics))
                     });
                     Some(Lane::new(Rc::clone(state), route.clone(), depth_limit))
                 }
                 RouteKind::Subscribe | RouteKind::Publish(_) | RouteKind::Files { .. } => None,
             };
-            (route.clone(), lane)
+            (route.clone(), lane, RouteSeries::of(metrics, at + 1, &route.path.text))
         });
         let routes = routes.collect();
-        (Self { routes }, queues.into_values().collect())
+        (Self { routes, none: RouteSeries::of(metrics, 0, "") }, queues.into_values().collect())
     }
 
-    /// Finds the route of a request.
-    pub fn find<'r>(&'r self, method: &Method, host: Option<&str>, path: &str) -> Result<Target<'r>, Failure> {
+    /// Where requests are counted that no route takes.
+    pub fn none(&self) -> &RouteSeries {
+        &self.none
+    }
+
+    /// Finds the route of a request, and where it is counted.
+    pub fn find<'r>(
+        &'r self,
+        method: &Method,
+        host: Option<&str>,
+        path: &str,
+    ) -> Result<(Target<'r>, &'r RouteSeries), Failure> {
         let mut allowed: Vec<Method> = Vec::new();
-        for (route, lane) in &self.routes {
+        for (route, lane, series) in &self.routes {
             if !host_matches(route.host.as_deref(), host) {
                 continue;
             }
@@ -88,14 +103,15 @@ impl Router {
                     allowed.extend(methods.iter().filter(|m| !allowed.contains(m)).cloned().collect::<Vec<_>>());
                 }
                 _ => {
-                    return Ok(match (&route.kind, lane) {
+                    let target = match (&route.kind, lane) {
                         (RouteKind::Queue(_), Some(lane)) => Target::Queue(lane, holder_of(route)),
                         (RouteKind::Files { dir }, _) => Target::Files { dir, rest: rest.to_owned() },
                         (RouteKind::Publish(route), _) => {
                             Target::Publish { route, channel: (!route.batch).then(|| rest.to_owned()) }
                         }
                         _ => Target::Subscribe { channel: rest.to_owned() },
-                    });
+                    };
+                    return Ok((target, series));
                 }
             }
         }

@@ -10,12 +10,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::body::Incoming;
 
 use super::cors::{Allowed, preflight};
+use super::respond::Asker;
 use super::subscribe::Ask;
 use super::{Body, Client, Context, Detach, Entry, respond, session, subscribe};
 use crate::config::Channels;
 use crate::error::Failure;
 use crate::hub::{Opening, Refused, Wanted};
-use crate::ident::RequestId;
 use crate::telemetry::{Refusal, ResumeOutcome};
 
 /// A stream that could not begin ends with this hint, in ms.
@@ -29,14 +29,13 @@ pub(super) async fn answer(
     client: &Client<'_>,
     request: Request<Incoming>,
     channel: &str,
-    about: (RequestId, Option<&Entry>),
+    (asker, entry): (Asker<'_>, Option<&Entry>),
 ) -> Result<Response<Body>, Failure> {
     let cors = Allowed::of(&context.config.channels, request.headers());
-    let wants_json = respond::wants_json(request.headers());
-    match (open(context, client, request, channel, cors.clone(), about).await, cors) {
+    match (open(context, client, request, channel, cors.clone(), (asker, entry)).await, cors) {
         // A script of another origin may know why, too.
         (Err(failure), Some(cors)) => {
-            let mut response = respond::failure(&failure, wants_json);
+            let mut response = respond::failure(&failure, asker);
             cors.add_to(response.headers_mut());
             Ok(response)
         }
@@ -50,7 +49,7 @@ async fn open(
     request: Request<Incoming>,
     channel: &str,
     cors: Option<Allowed>,
-    (id, entry): (RequestId, Option<&Entry>),
+    (asker, entry): (Asker<'_>, Option<&Entry>),
 ) -> Result<Response<Body>, Failure> {
     let allowed = [Method::GET, Method::HEAD, Method::OPTIONS];
     if !allowed.contains(request.method()) {
@@ -90,7 +89,7 @@ async fn open(
     let expires = ask.wanted.iter().filter_map(|Wanted { name, pattern, .. }| rights.expires_for(name, *pattern)).min();
     let chunked = request.version() == Version::HTTP_11;
     let user = rights.user();
-    let start = Start { own, first: String::new(), until: None, expires, user, id, entry, chunked };
+    let start = Start { own, first: String::new(), until: None, expires, user, asker, entry, chunked };
     stream(context, client, &ask, start).await
 }
 
@@ -106,7 +105,7 @@ pub(super) struct Start<'a> {
     pub(super) expires: Option<Instant>,
     /// Whose streams are counted with it.
     pub(super) user: Option<&'a str>,
-    pub(super) id: RequestId,
+    pub(super) asker: Asker<'a>,
     pub(super) entry: Option<&'a Entry>,
     /// By HTTP/1.1.
     pub(super) chunked: bool,
@@ -117,7 +116,7 @@ pub(super) async fn stream(
     context: &Context,
     client: &Client<'_>,
     ask: &Ask,
-    Start { own, first, until, expires, user, id, entry, chunked }: Start<'_>,
+    Start { own, first, until, expires, user, asker, entry, chunked }: Start<'_>,
 ) -> Result<Response<Body>, Failure> {
     let taken = match context.hub.place(client.address().ip(), user) {
         Ok(place) => context.hub.open(&ask.wanted, ask.tell).await.map(|opened| (place, opened)),
@@ -140,9 +139,9 @@ pub(super) async fn stream(
     let head = head(chunked, own, start.as_deref(), resumed).into();
     let first = first_lines(&context.config.channels, start.as_deref()) + &first;
     let opening = Opening { head, first, chunked, expires, until };
-    context.metrics.requests.inc(StatusCode::OK.as_u16());
-    let peer = client.peer();
-    *peer.detach.borrow_mut() = Some(Box::new(Detach { opened, place, opening, id, entry: entry.cloned() }));
+    asker.count(&context.metrics, StatusCode::OK);
+    let (peer, id, entry) = (client.peer(), *asker.id, entry.cloned());
+    *peer.detach.borrow_mut() = Some(Box::new(Detach { opened, place, opening, id, entry }));
     peer.wake();
     // The connection ends this future when it takes the socket.
     std::future::pending().await

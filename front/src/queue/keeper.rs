@@ -95,16 +95,31 @@ impl Keeper {
         let (stats, workers, claimers) = (keys.stats(), keys.workers(), keys.claimers());
         let since = broker.now_ms().saturating_sub(BEAT_MS).to_string();
         let all = [normal, high, low, &stats, &workers, &claimers];
-        let reply = broker.call(eval(scripts::LOOK, &all, &[since.as_bytes(), STATS_MS])).await;
-        let Ok(BytesFrame::Array(numbers)) = reply else { return };
+        // All reactors would see the same, so one tells of it.
+        let tells = self.dispatch.reactor.is_first();
+        let oldest_too: &[u8] = if tells { b"1" } else { b"0" };
+        let reply = broker.call(eval(scripts::LOOK, &all, &[since.as_bytes(), STATS_MS, oldest_too])).await;
+        let Ok(BytesFrame::Array(numbers)) = reply else { return self.queue.series.oldest.set(None) };
         let number = |at: usize| match numbers.get(at) {
             Some(BytesFrame::Integer(number)) => (*number).max(0) as u64,
             _ => 0,
         };
         let depth = number(0) + number(1) + number(2);
         self.queue.looked(Look { depth, taken: number(3), workers: number(4) }, Instant::now());
+        if tells {
+            self.tell(depth, number(4), number(6));
+        }
         let lost = self.call(&[b"LLEN", keys.lost().as_bytes()]);
         self.claimed = (number(5) > 0 && self.is_anything_claimed().await) || self::number(lost.await) > 0;
+    }
+
+    /// For the metrics; `pushed` is when the oldest job was, in ms by the clock of Redis, and 0 where that is not known.
+    fn tell(&self, depth: u64, workers: u64, pushed: u64) {
+        let series = &self.queue.series;
+        series.depth.set(depth as i64);
+        series.workers.set(workers as i64);
+        let age = (pushed > 0).then(|| self.dispatch.broker.now_ms().saturating_sub(pushed));
+        series.oldest.set(age.or((depth == 0).then_some(0)));
     }
 
     async fn is_anything_claimed(&self) -> bool {

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::rate::Rate;
 use crate::config::{Priority, QueueRoute};
+use crate::telemetry::{Metrics, QueueSeries};
 
 /// After a queue was found full, requests for it are refused this long without asking Redis.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
@@ -42,6 +43,8 @@ pub struct QueueState {
     rate: RefCell<Rate>,
     taken: Cell<Option<u64>>,
     workers: Cell<u64>,
+    /// What is counted of it.
+    pub(super) series: QueueSeries,
 }
 
 /// How deep the queue was when.
@@ -64,8 +67,9 @@ pub(super) struct Look {
 
 impl QueueState {
     /// A queue with these keys.
-    pub fn new(name: QueueName, keys: QueueKeys) -> Rc<Self> {
+    pub fn new(name: QueueName, keys: QueueKeys, metrics: &Metrics) -> Rc<Self> {
         Rc::new(Self {
+            series: QueueSeries::of(metrics, name.as_str()),
             name,
             lists: [keys.normal().to_owned(), keys.high(), keys.low()],
             withdrawn: keys.withdrawn(),
@@ -205,7 +209,7 @@ mod tests {
         let name = QueueName::new("web").expect("a name");
         let mut route = QueueRoute::new(name.clone());
         change(&mut route);
-        Lane::new(QueueState::new(name, Keys::new("tempest").of_queue("web")), route, 100)
+        Lane::new(QueueState::new(name, Keys::new("tempest").of_queue("web"), &Metrics::new()), route, 100)
     }
 
     /// Three seconds of a queue `depth` deep from which `rate` jobs a second are claimed.

@@ -13,12 +13,13 @@ mod pending;
 mod queues;
 mod rate;
 mod retry;
+mod serial;
 mod submit;
 mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ use crate::broker::{Broker, NotTaken, Pushed, Withdraw};
 use crate::config::{ClientGone, Limits, Priority};
 use crate::error::Failure;
 use crate::ident::ReactorId;
-use crate::telemetry::{AnswerOutcome, Metrics, Problems, Refusal};
+use crate::telemetry::{AnswerOutcome, Metrics, Problems, Refusal, Spans, What};
 
 pub use holds::Holds;
 pub use inbox::{Head, Inbox, Part};
@@ -40,6 +41,7 @@ pub use lane::{Lane, QueueState};
 pub use pending::is_hop_by_hop;
 use pending::{Bounds, Pending, Sent, Taken};
 use retry::{Left, Verdict, after_death};
+use serial::BySerial;
 pub use submit::{Request, Ticket};
 
 /// How precisely deadlines are kept.
@@ -48,26 +50,6 @@ const TICK: Duration = Duration::from_millis(20);
 const EXPIRED_DEPTH: u64 = 10_000;
 /// A worker that runs a job past its deadline is told so for this long.
 const TELL_LATE: Duration = Duration::from_secs(60);
-
-/// Hashes serial numbers, which are ours and count upwards: nobody can choose them, so they need no defence against
-/// chosen collisions. Multiplied so that neighbours differ in the top bits, too, which the table tells entries by
-/// (Fibonacci hashing: 2^64 divided by the golden ratio).
-#[derive(Default)]
-struct BySerial(u64);
-
-impl Hasher for BySerial {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-}
 
 /// Why nobody wants a job any more.
 #[derive(Clone, Copy)]
@@ -88,6 +70,7 @@ pub struct Dispatch {
     holds: RefCell<Holds>,
     metrics: Arc<Metrics>,
     problems: Arc<Problems>,
+    spans: Spans,
     pending: RefCell<HashMap<u64, Pending, BuildHasherDefault<BySerial>>>,
     queues: RefCell<Vec<Weak<QueueState>>>,
     serial: Cell<u64>,
@@ -109,8 +92,7 @@ impl Dispatch {
         reply_to: String,
         limits: Limits,
         holds: Holds,
-        metrics: Arc<Metrics>,
-        problems: Arc<Problems>,
+        (metrics, problems, spans): (Arc<Metrics>, Arc<Problems>, Spans),
     ) -> Rc<Self> {
         Rc::new(Self {
             broker,
@@ -120,6 +102,7 @@ impl Dispatch {
             holds: RefCell::new(holds),
             metrics,
             problems,
+            spans,
             pending: RefCell::default(),
             queues: RefCell::default(),
             serial: Cell::new(0),
@@ -400,11 +383,18 @@ impl Dispatch {
         let taken = serial.and_then(|serial| {
             let mut table = self.pending.borrow_mut();
             let pending = table.get_mut(&serial)?;
-            let first = answer.n == 0;
+            let (first, pushed) = (answer.n == 0, pending.pushed());
             let taken = pending.take(message, answer, bounds);
             let queue = &pending.lane.queue;
             if first && matches!(taken, Taken::More | Taken::Complete) {
-                queue.was_answered(Instant::now());
+                let now = Instant::now();
+                queue.was_answered(now);
+                let (after, took) = (now.saturating_duration_since(pushed), answer.took.map(Duration::from_micros));
+                queue.series.answered(after, took);
+                if let Some(trace) = pending.trace.as_ref().filter(|trace| self.spans.want(Some(trace))) {
+                    let (queue, attempt) = (queue.name.to_string(), pending.attempt);
+                    self.spans.send(trace, pushed, after, What::Job { queue, took, attempt });
+                }
             }
             if taken == Taken::Complete {
                 self.waits(queue, false);
@@ -413,12 +403,20 @@ impl Dispatch {
             Some((serial, taken))
         });
         match taken {
-            None => self.metrics.answers.inc(AnswerOutcome::Late),
+            None => self.metrics.answers.inc(self.of_nobody(serial)),
             Some((_, Taken::More | Taken::Complete)) => self.metrics.answers.inc(AnswerOutcome::Answered),
             Some((_, Taken::Duplicate)) => self.metrics.answers.inc(AnswerOutcome::Duplicate),
             Some((_, Taken::Fenced)) => self.metrics.answers.inc(AnswerOutcome::Fenced),
             Some((serial, Taken::Malformed(reason))) => self.malformed(serial, reason),
             Some((serial, Taken::Overflow)) => self.overflow(serial),
+        }
+    }
+
+    /// What an answer is that nobody waits for; `serial` is None where its id is none of this reactor's.
+    fn of_nobody(&self, serial: Option<u64>) -> AnswerOutcome {
+        match serial {
+            Some(serial) if serial < self.serial.get() => AnswerOutcome::Late,
+            _ => AnswerOutcome::Unknown,
         }
     }
 
@@ -442,7 +440,7 @@ impl Dispatch {
 
     fn malformed(&self, serial: u64, reason: Reason) {
         if !self.pending.borrow().contains_key(&serial) {
-            self.metrics.answers.inc(AnswerOutcome::Late);
+            self.metrics.answers.inc(self.of_nobody(Some(serial)));
             return;
         }
         self.metrics.answers.inc(AnswerOutcome::Malformed);

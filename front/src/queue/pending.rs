@@ -14,6 +14,7 @@ use tempest_protocol::{Answer, Headers, Reason, rewrite_job};
 
 use super::inbox::{Head, Inbox, Part};
 use super::lane::Lane;
+use crate::telemetry::Trace;
 
 /// What the front knows of a request's job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub(super) struct Pending {
     /// How far each message moves the deadline of a stream.
     pub(super) timeout: Duration,
     pub(super) inbox: Rc<Inbox>,
+    /// The trace it belongs to.
+    pub(super) trace: Option<Rc<Trace>>,
     /// The message that comes next.
     next: u64,
     early: BTreeMap<u64, Early>,
@@ -97,10 +100,16 @@ impl Pending {
             deadline: now + timeout,
             timeout,
             inbox,
+            trace: None,
             next: 0,
             early: BTreeMap::new(),
             early_bytes: 0,
         }
+    }
+
+    /// When the request came in. Known until its answer begins, which moves the deadline.
+    pub(super) fn pushed(&self) -> Instant {
+        self.deadline.checked_sub(self.timeout).unwrap_or(self.deadline)
     }
 
     /// True once a byte may have gone to the client; from then on no other attempt may answer.

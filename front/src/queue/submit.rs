@@ -20,7 +20,7 @@ use crate::config::WhenNoWorker;
 use crate::cookies::without;
 use crate::error::Failure;
 use crate::ident::RequestId;
-use crate::telemetry::Refusal;
+use crate::telemetry::{Refusal, Trace};
 
 /// Room for the JSON around a request's own bytes.
 const HEAD_ROOM: usize = 768;
@@ -54,6 +54,8 @@ pub struct Request<'a> {
     pub session: Option<(&'a str, usize)>,
     /// A cookie that is no worker's to see.
     pub own_cookie: Option<&'a str>,
+    /// The trace it belongs to.
+    pub trace: Option<&'a Rc<Trace>>,
 }
 
 /// One waiting request. Dropping it before the answer is complete means that the client left.
@@ -82,6 +84,7 @@ impl Dispatch {
         let Lane { queue, route, .. } = &**request.lane;
         pending.repeatable = is_repeatable(route.retry, request.method, request.headers);
         pending.head_only = *request.method == Method::HEAD;
+        pending.trace = request.trace.cloned();
         pending.untaken = route.when_no_worker == WhenNoWorker::Fail && !queue.has_worker(now);
         self.push(&pending, serial).map_err(|why| self.not_taken(why))?;
         if pending.untaken {
@@ -163,6 +166,8 @@ impl Dispatch {
             peer: request.peer,
             server: request.server,
             enqueued: now,
+            traceparent: request.trace.map(|trace| trace.as_str()),
+            tracestate: request.trace.and_then(|trace| trace.state()),
         };
         let mut writer = JobWriter::new(out, &head);
         let connections = request.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());

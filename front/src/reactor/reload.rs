@@ -16,7 +16,7 @@ use crate::lifecycle::Life;
 use crate::queue::{Holds, Keeper};
 use crate::registry::say_history;
 use crate::session::{self, Sessions};
-use crate::telemetry::{AccessLog, Metrics};
+use crate::telemetry::{AccessLog, Metrics, Traces};
 
 /// What a reload may change; the reactors of a process share it.
 #[derive(Clone)]
@@ -65,12 +65,13 @@ impl Reactor {
     pub(super) fn apply(&self, settings: &Settings, life: &Life) {
         let Settings { config, auth, access, .. } = settings.clone();
         let before = self.current.get();
-        let Context { dispatch, hub, publishing, metrics, places, body_memory, .. } = &*before;
+        let Context { dispatch, hub, publishing, metrics, places, body_memory, spans, .. } = &*before;
         let (keys, channels) = (&config.redis.keys, Rc::new(config.channels.clone()));
         dispatch.apply(config.limits.clone(), Holds { keys: keys.clone(), channels: Rc::clone(&channels) });
         publishing.apply(channels.count_time);
         hub.apply(channels);
-        let (router, queues) = Router::new(&config.routes, keys, config.limits.queue_depth, &dispatch.queues());
+        let (router, queues) =
+            Router::new(&config.routes, keys, config.limits.queue_depth, &dispatch.queues(), metrics);
         queues.iter().for_each(|queue| dispatch.add_queue(queue));
         for keeper in Keeper::all(dispatch) {
             until_the_end(life, keeper.keep());
@@ -84,6 +85,8 @@ impl Reactor {
             auth,
             access,
             sessions: sessions(settings, &self.broker, metrics),
+            traces: Traces::new(&config.telemetry),
+            spans: spans.clone(),
             dispatch: Rc::clone(dispatch),
             hub: Rc::clone(hub),
             publishing: Rc::clone(publishing),

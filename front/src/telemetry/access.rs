@@ -23,6 +23,8 @@ const NAME: &str = "access-log";
 pub struct Entry<'a> {
     /// The request id.
     pub id: &'a str,
+    /// The trace it belongs to.
+    pub trace: Option<&'a str>,
     /// Who asked.
     pub peer: SocketAddr,
     /// Its method.
@@ -118,14 +120,16 @@ fn masked(url: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// Apache's combined format, and after it the request id and the milliseconds.
+/// Apache's combined format, and after it the request id, the milliseconds, and the trace id of what is traced.
 fn combined(entry: &Entry<'_>, now: SystemTime) -> String {
     let Entry { id, peer, method, target, version, status, bytes, .. } = entry;
     let (method, target) = (quoted(method.as_bytes()), quoted(target.as_bytes()));
     let (referer, agent) = (quoted(entry.referer.unwrap_or(b"-")), quoted(entry.agent.unwrap_or(b"-")));
     let (ip, date, ms) = (peer.ip(), combined_date(now), entry.took.as_millis());
+    let (space, trace) = entry.trace.map_or(("", ""), |trace| (" ", trace));
     format!(
-        "{ip} - - [{date}] \"{method} {target} HTTP/{version}\" {status} {bytes} \"{referer}\" \"{agent}\" {id} {ms}\n"
+        "{ip} - - [{date}] \"{method} {target} HTTP/{version}\" {status} {bytes} \"{referer}\" \"{agent}\" {id} \
+         {ms}{space}{trace}\n"
     )
 }
 
@@ -156,6 +160,8 @@ struct Line<'a> {
     /// Milliseconds since the epoch.
     time: u64,
     id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<&'a str>,
     peer: SocketAddr,
     method: &'a str,
     path: &'a str,
@@ -178,6 +184,7 @@ fn json(entry: &Entry<'_>, now: SystemTime) -> String {
     let line = Line {
         time: millis(since_epoch),
         id: entry.id,
+        trace: entry.trace,
         peer: entry.peer,
         method: entry.method,
         path,
@@ -213,6 +220,7 @@ mod tests {
     fn entry<'a>() -> Entry<'a> {
         Entry {
             id: "abc.0-1",
+            trace: None,
             peer: ([127, 0, 0, 1], 4711).into(),
             method: "GET",
             target: "/p%20q?a=1&b",
@@ -234,6 +242,8 @@ mod tests {
         let expected = "127.0.0.1 - - [21/Nov/2026:14:06:25 +0000] \"GET /p%20q?a=1&b HTTP/1.1\" 200 5 \"-\" \
                         \"curl/8 \\\"x\\\"\" abc.0-1 12\n";
         assert_eq!(combined(&entry(), at()), expected);
+        let traced = combined(&Entry { trace: Some("4bf92f"), ..entry() }, at());
+        assert_eq!(traced, expected.replace(" 12\n", " 12 4bf92f\n"));
     }
 
     #[test]
@@ -242,6 +252,9 @@ mod tests {
         assert_eq!((&line["path"], &line["query"]), (&"/p%20q".into(), &"a=1&b".into()));
         assert_eq!((&line["ms"], &line["time"]), (&12.into(), &1_795_269_985_000_u64.into()));
         assert_eq!((&line["peer"], &line["referer"]), (&"127.0.0.1:4711".into(), &serde_json::Value::Null));
+        assert_eq!(line.get("trace"), None);
+        let traced = json(&Entry { trace: Some("4bf92f"), ..entry() }, at());
+        assert!(traced.contains(r#""id":"abc.0-1","trace":"4bf92f","peer""#), "{traced}");
     }
 
     #[test]

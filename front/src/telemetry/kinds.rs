@@ -14,9 +14,11 @@ pub(super) trait Kind: Default {
     const TYPE: &'static str;
     /// The label of its series; empty: it has one series.
     const LABEL: &'static str = "";
+    /// A further label, for members of a family that have one of their own.
+    const INNER_LABEL: &'static str = "";
 
-    /// Appends its sample lines.
-    fn samples(&self, name: &str, out: &mut String);
+    /// Appends its sample lines; `labels` (`a="b",c="d"`, or nothing) are those of the family it belongs to.
+    fn samples(&self, name: &str, labels: &str, out: &mut String);
 }
 
 /// Counts up.
@@ -48,8 +50,8 @@ impl Counter {
 impl Kind for Counter {
     const TYPE: &'static str = "counter";
 
-    fn samples(&self, name: &str, out: &mut String) {
-        sample(out, name, "", self.get());
+    fn samples(&self, name: &str, labels: &str, out: &mut String) {
+        sample(out, name, &[labels], self.get());
     }
 }
 
@@ -87,8 +89,38 @@ impl Gauge {
 impl Kind for Gauge {
     const TYPE: &'static str = "gauge";
 
-    fn samples(&self, name: &str, out: &mut String) {
-        sample(out, name, "", self.get());
+    fn samples(&self, name: &str, labels: &str, out: &mut String) {
+        sample(out, name, &[labels], self.get());
+    }
+}
+
+/// A moment or a length of time that others measured, in seconds; no series while it is not known.
+#[derive(Debug)]
+pub struct Seconds(AtomicU64);
+
+impl Seconds {
+    const UNKNOWN: u64 = u64::MAX;
+
+    /// Says what it is now.
+    pub fn set(&self, ms: Option<u64>) {
+        self.0.store(ms.unwrap_or(Self::UNKNOWN), Relaxed);
+    }
+}
+
+impl Default for Seconds {
+    fn default() -> Self {
+        Self(AtomicU64::new(Self::UNKNOWN))
+    }
+}
+
+impl Kind for Seconds {
+    const TYPE: &'static str = "gauge";
+
+    fn samples(&self, name: &str, labels: &str, out: &mut String) {
+        match self.0.load(Relaxed) {
+            Self::UNKNOWN => {}
+            ms => sample(out, name, &[labels], Duration::from_millis(ms).as_secs_f64()),
+        }
     }
 }
 
@@ -129,11 +161,11 @@ impl Kind for StatusCounter {
     const TYPE: &'static str = "counter";
     const LABEL: &'static str = "status";
 
-    fn samples(&self, name: &str, out: &mut String) {
+    fn samples(&self, name: &str, labels: &str, out: &mut String) {
         for (status, slot) in (100..).zip(&self.0) {
             let count = slot.load(Relaxed);
             if count > 0 {
-                sample(out, name, &format!("{{status=\"{status}\"}}"), count);
+                sample(out, name, &[labels, &format!("status=\"{status}\"")], count);
             }
         }
     }
@@ -186,9 +218,9 @@ impl<L: Label> Kind for ReasonCounter<L> {
     const TYPE: &'static str = "counter";
     const LABEL: &'static str = L::NAME;
 
-    fn samples(&self, name: &str, out: &mut String) {
+    fn samples(&self, name: &str, labels: &str, out: &mut String) {
         for (value, slot) in L::VALUES.iter().zip(&self.0) {
-            sample(out, name, &format!("{{{}=\"{value}\"}}", L::NAME), slot.load(Relaxed));
+            sample(out, name, &[labels, &format!("{}=\"{value}\"", L::NAME)], slot.load(Relaxed));
         }
     }
 }
@@ -224,21 +256,31 @@ impl Histogram {
 impl Kind for Histogram {
     const TYPE: &'static str = "histogram";
 
-    fn samples(&self, name: &str, out: &mut String) {
+    fn samples(&self, name: &str, labels: &str, out: &mut String) {
         // The count is the last cumulative bucket, not a number of its own: so the two agree in every reading.
         let mut total = 0;
         let bounds = BOUNDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
         for (bound, bucket) in bounds.zip(&self.buckets) {
             total += bucket.load(Relaxed);
-            sample(out, name, &format!("_bucket{{le=\"{bound}\"}}"), total);
+            sample(out, &format!("{name}_bucket"), &[labels, &format!("le=\"{bound}\"")], total);
         }
-        sample(out, name, "_sum", Duration::from_nanos(self.sum_ns.load(Relaxed)).as_secs_f64());
-        sample(out, name, "_count", total);
+        let sum = Duration::from_nanos(self.sum_ns.load(Relaxed)).as_secs_f64();
+        sample(out, &format!("{name}_sum"), &[labels], sum);
+        sample(out, &format!("{name}_count"), &[labels], total);
     }
 }
 
-fn sample(out: &mut String, name: &str, suffix: &str, value: impl Display) {
-    writeln!(out, "{name}{suffix} {value}").expect("writing to a String cannot fail");
+/// One line; `labels` are put together, those that are empty left out.
+pub(super) fn sample(out: &mut String, name: &str, labels: &[&str], value: impl Display) {
+    let mut opening = '{';
+    out.push_str(name);
+    for label in labels.iter().filter(|label| !label.is_empty()) {
+        out.push(opening);
+        out.push_str(label);
+        opening = ',';
+    }
+    let closing = if opening == ',' { "}" } else { "" };
+    writeln!(out, "{closing} {value}").expect("writing to a String cannot fail");
 }
 
 #[cfg(test)]
@@ -247,7 +289,7 @@ mod tests {
 
     fn text<K: Kind>(kind: &K) -> String {
         let mut out = String::new();
-        kind.samples("x", &mut out);
+        kind.samples("x", "", &mut out);
         out
     }
 

@@ -17,6 +17,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::Metrics;
+use super::level::{self, Apply};
 use crate::config::{Log, LogFormat};
 
 /// Lines that wait for a slow reader; further ones are dropped.
@@ -48,8 +49,6 @@ impl Background {
 pub struct Logging {
     background: Background,
     style: Style,
-    /// Puts another filter in place.
-    filter: Filter,
 }
 
 /// Takes lines that are lines of this log already: those of a child that logs as we do.
@@ -82,11 +81,12 @@ pub fn start(log: &Log) -> Logging {
         (_, true) if std::env::var_os("NO_COLOR").is_none() => Style::Terminal,
         _ => Style::Plain,
     };
-    let (subscriber, filter) = subscriber(style, &log.level, background.writer.clone());
-    if tracing::subscriber::set_global_default(subscriber).is_err() {
-        tracing::debug!("the log had been started before");
+    let (subscriber, apply) = subscriber(style, &log.level, background.writer.clone());
+    match tracing::subscriber::set_global_default(subscriber) {
+        Ok(()) => level::install(&log.level, apply),
+        Err(_) => tracing::debug!("the log had been started before"),
     }
-    Logging { background, style, filter }
+    Logging { background, style }
 }
 
 impl Logging {
@@ -95,9 +95,10 @@ impl Logging {
         if self.style == Style::Json { LogFormat::Json } else { LogFormat::Text }
     }
 
-    /// Logs what this level, or filter, lets through from now on. It has been checked when the configuration was read.
+    /// Logs what this level, or filter, lets through from now on, or once what was set for a while is over. It has been checked
+    /// when the configuration was read.
     pub fn set_level(&self, level: &str) {
-        (self.filter)(EnvFilter::new(level));
+        level::reconfigure(level);
     }
 
     /// For lines of children that log in [`Logging::format`].
@@ -112,24 +113,21 @@ impl Logging {
     }
 }
 
-type Filter = Box<dyn Fn(EnvFilter) + Send + Sync>;
-
-fn subscriber(style: Style, level: &str, writer: NonBlocking) -> (Box<dyn Subscriber + Send + Sync>, Filter) {
-    /// The way to change the filter of a subscriber that is being built; its type differs with the style.
-    macro_rules! changeable {
+/// The subscriber, and what changes its filter.
+fn subscriber(style: Style, level: &str, writer: NonBlocking) -> (Box<dyn Subscriber + Send + Sync>, Apply) {
+    // Each style is a type of its own, and the filter's handle has it in its type.
+    macro_rules! built {
         ($builder:expr) => {{
             let builder = $builder.with_env_filter(EnvFilter::new(level)).with_filter_reloading();
             let handle = builder.reload_handle();
-            // Fails only where there is no subscriber any more.
-            let change: Filter = Box::new(move |filter| drop(handle.reload(filter)));
-            (Box::new(builder.finish()), change)
+            (Box::new(builder.finish()), Box::new(move |filter| handle.reload(filter).is_ok()))
         }};
     }
     let builder = tracing_subscriber::fmt().with_writer(writer);
     match style {
-        Style::Json => changeable!(builder.json().flatten_event(true).with_current_span(false)),
-        Style::Terminal => changeable!(builder.event_format(Lines { colour: true })),
-        Style::Plain => changeable!(builder.event_format(Lines { colour: false })),
+        Style::Json => built!(builder.json().flatten_event(true).with_current_span(false)),
+        Style::Terminal => built!(builder.event_format(Lines { colour: true })),
+        Style::Plain => built!(builder.event_format(Lines { colour: false })),
     }
 }
 
@@ -252,7 +250,8 @@ mod tests {
     fn logged(style: Style, level: &str, act: impl FnOnce()) -> String {
         let sink = Sink::default();
         let background = Background::new("test", sink.clone());
-        tracing::subscriber::with_default(subscriber(style, level, background.writer.clone()).0, act);
+        let (subscriber, _) = subscriber(style, level, background.writer.clone());
+        tracing::subscriber::with_default(subscriber, act);
         drop(background);
         let bytes = sink.0.lock().expect("no writer panics").clone();
         String::from_utf8(bytes).expect("the log is UTF-8")
@@ -269,6 +268,24 @@ mod tests {
         assert_eq!(lines.len(), 2, "{text}");
         assert!(lines[0].ends_with("Z tests      ready queue=web reason=\"a b\" n=3"), "{text}");
         assert!(lines[0].starts_with("20") && lines[1].ends_with("Z ruby.1     WARN slow"), "{text}");
+    }
+
+    #[test]
+    fn the_filter_changes_while_the_log_runs() {
+        for style in [Style::Plain, Style::Terminal, Style::Json] {
+            let sink = Sink::default();
+            let background = Background::new("test", sink.clone());
+            let (subscriber, apply) = subscriber(style, "info", background.writer.clone());
+            tracing::subscriber::with_default(subscriber, || {
+                for level in ["info", "debug", "info"] {
+                    assert!(apply(EnvFilter::new(level)));
+                    tracing::debug!("seen once");
+                }
+            });
+            drop(background);
+            let bytes = sink.0.lock().expect("no writer panics").clone();
+            assert_eq!(String::from_utf8_lossy(&bytes).matches("seen once").count(), 1, "{style:?}");
+        }
     }
 
     #[test]

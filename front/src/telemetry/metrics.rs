@@ -6,7 +6,9 @@
 
 use std::fmt::Write;
 
-use super::kinds::{Counter, Gauge, Histogram, Kind, Label, ReasonCounter, StatusCounter};
+use super::family::{Family, OfQueue, OfRoute};
+use super::kinds::{Counter, Gauge, Histogram, Kind, Label, ReasonCounter, Seconds, StatusCounter};
+use super::process::{Build, Cpu, Files, MostFiles, Read, Resident, Started};
 
 /// One metric as the manual lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +17,10 @@ pub struct Description {
     pub name: &'static str,
     /// `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
-    /// The label of its series; empty where it has none.
+    /// The labels of its series, separated by commas; empty where it has none.
     pub label: &'static str,
+    /// One more label, or nothing.
+    pub inner_label: &'static str,
     /// What it counts.
     pub help: &'static str,
 }
@@ -42,6 +46,7 @@ macro_rules! metrics {
                     name: $name,
                     kind: <$kind as Kind>::TYPE,
                     label: <$kind as Kind>::LABEL,
+                    inner_label: <$kind as Kind>::INNER_LABEL,
                     help: concat!($($help),+).trim_ascii(),
                 },)+]
             }
@@ -53,7 +58,7 @@ macro_rules! metrics {
                 $(
                     let description = descriptions.next().expect("one description a metric");
                     head(&mut out, &description);
-                    self.$field.samples($name, &mut out);
+                    self.$field.samples($name, "", &mut out);
                 )+
                 out
             }
@@ -88,6 +93,8 @@ label! {
         Answered => "answered",
         /// Nobody waited any more.
         Late => "late",
+        /// It names no request that this front ever had.
+        Unknown => "unknown",
         /// Its attempt had been replaced by a newer one.
         Fenced => "fenced",
         /// It could not be read, or not be turned into a response.
@@ -296,8 +303,24 @@ metrics! {
     requests_in_flight: Gauge => "tempest_http_requests_in_flight",
     /// Requests that wait for an answer, or for the rest of one.
     requests_waiting: Gauge => "tempest_requests_waiting",
-    /// Seconds from a request's arrival to the head of its answer.
+    /// Seconds from a request's arrival to the head of its answer, the time to its first byte.
     request_seconds: Histogram => "tempest_http_request_duration_seconds",
+    /// Requests answered, by route (its place in the configuration, from 1), its path and status code; `none`: no route.
+    route_requests: Family<OfRoute, StatusCounter> => "tempest_route_requests_total",
+    /// Seconds from a request's arrival to the head of its answer, by route.
+    route_seconds: Family<OfRoute, Histogram> => "tempest_route_request_duration_seconds",
+    /// Jobs in a queue, of all priorities, looked at once a second; every front says the same of a queue they share.
+    queue_depth: Family<OfQueue, Gauge> => "tempest_queue_depth",
+    /// Seconds since the oldest job in a queue was pushed, looked at once a second; 0 where none waits.
+    queue_oldest: Family<OfQueue, Seconds> => "tempest_queue_oldest_job_age_seconds",
+    /// Workers of a queue that beat, looked at once a second; those that only pop are not seen.
+    queue_workers: Family<OfQueue, Gauge> => "tempest_queue_workers",
+    /// Seconds from the push of a job to the first message of its answer, as this front saw them.
+    job_seconds: Family<OfQueue, Histogram> => "tempest_job_duration_seconds",
+    /// Seconds of these before a worker began, where its answer says how long it took (`took`, as SDKs write).
+    job_wait: Family<OfQueue, Histogram> => "tempest_job_wait_seconds",
+    /// Seconds that the worker took for the first message of its answer, where the answer says so.
+    job_service: Family<OfQueue, Histogram> => "tempest_job_service_seconds",
     /// Jobs pushed to queues.
     jobs_pushed: Counter => "tempest_jobs_pushed_total",
     /// Answer messages received, by what became of them.
@@ -366,17 +389,54 @@ metrics! {
     forwarded_malformed: Counter => "tempest_forwarded_malformed_total",
     /// Lines of logs dropped because their reader was too slow.
     log_lines_dropped: Counter => "tempest_log_lines_dropped_total",
+    /// Spans handed over for export.
+    spans: Counter => "tempest_spans_total",
+    /// Spans dropped because too many waited, or because their collector did not take them.
+    spans_dropped: Counter => "tempest_spans_dropped_total",
+    /// Always 1; the label is the version of this program.
+    build: Build => "tempest_build_info",
+    /// Processor time of this process, user and system, in seconds.
+    process_cpu: Read<Cpu> => "process_cpu_seconds_total",
+    /// Resident memory of this process in bytes.
+    process_resident: Read<Resident> => "process_resident_memory_bytes",
+    /// Open file descriptors of this process.
+    process_files: Read<Files> => "process_open_fds",
+    /// Most file descriptors that this process may have open.
+    process_most_files: Read<MostFiles> => "process_max_fds",
+    /// When this process began, in seconds since 1970.
+    process_started: Read<Started> => "process_start_time_seconds",
 }
 
 impl Metrics {
     /// The list of the manual.
     pub fn markdown() -> String {
         let mut out = String::from("| Metric | Kind | Label | What |\n| --- | --- | --- | --- |\n");
-        for Description { name, kind, label, help } in Self::describe() {
-            let label = if label.is_empty() { String::new() } else { format!("`{label}`") };
-            writeln!(out, "| `{name}` | {kind} | {label} | {help} |").expect("writing to a String cannot fail");
+        for description in Self::describe() {
+            let labels: Vec<String> = description.labels().map(|label| format!("`{label}`")).collect();
+            let Description { name, kind, help, .. } = description;
+            writeln!(out, "| `{name}` | {kind} | {} | {help} |", labels.join(", "))
+                .expect("writing to a String cannot fail");
         }
         out
+    }
+
+    /// The list of `tempest help metrics`.
+    pub fn manual() -> String {
+        let mut out = String::from("Metrics of the admin listener, at /metrics. All times are in seconds.\n");
+        for description in Self::describe() {
+            let labels: Vec<&str> = description.labels().collect();
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+            let Description { name, kind, help, .. } = description;
+            write!(out, "\n{name}{labels} ({kind})\n    {help}\n").expect("writing to a String cannot fail");
+        }
+        out
+    }
+}
+
+impl Description {
+    /// The labels of its series.
+    pub fn labels(&self) -> impl Iterator<Item = &'static str> {
+        self.label.split(", ").chain([self.inner_label]).filter(|label| !label.is_empty())
     }
 }
 
@@ -426,7 +486,7 @@ mod tests {
         let mut names = HashSet::new();
         for Description { name, kind, help, .. } in all {
             assert!(names.insert(name), "{name} twice");
-            assert!(name.starts_with("tempest_"), "{name}");
+            assert!(name.starts_with("tempest_") || name.starts_with("process_"), "{name}");
             assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
             assert!(kind != "histogram" || name.ends_with("_seconds"), "{name} without its unit");
@@ -440,6 +500,7 @@ mod tests {
         let outcomes = [
             AnswerOutcome::Answered,
             AnswerOutcome::Late,
+            AnswerOutcome::Unknown,
             AnswerOutcome::Fenced,
             AnswerOutcome::Malformed,
             AnswerOutcome::Ignored,
@@ -453,6 +514,6 @@ mod tests {
             let line = format!("tempest_answers_total{{outcome=\"{value}\"}} {n}\n");
             assert!(text.contains(&line), "{line}");
         }
-        assert_eq!(metrics.answers.total(), 21);
+        assert_eq!(metrics.answers.total(), 28);
     }
 }

@@ -4,15 +4,26 @@
 //! another thread holds for long. It must not know what the numbers mean to a request.
 
 mod access;
+mod family;
 mod kinds;
+pub mod level;
 pub mod logging;
 pub mod metrics;
+#[cfg(feature = "otel")]
+mod otlp;
 mod problems;
+mod process;
+mod series;
+mod spans;
+mod trace;
 
 pub use access::{AccessLog, Entry};
-pub use kinds::{Counter, Gauge, Histogram, Label, ReasonCounter, StatusCounter};
+pub use kinds::{Counter, Gauge, Histogram, Label, ReasonCounter, Seconds, StatusCounter};
 pub use metrics::{
     AnswerOutcome, Description, Ending, Held, Metrics, PublicationKind, Refusal, ResumeOutcome, Sent, SessionFault,
     SessionOutcome, StreamDrop, TokenFault,
 };
 pub use problems::{Problem, Problems};
+pub use series::{QueueSeries, RouteSeries};
+pub use spans::{Message, Span, Spans, What};
+pub use trace::{Trace, Traces};

@@ -29,14 +29,12 @@ fn slow_heads_end_at_their_time_and_are_counted_while_everybody_else_is_answered
     world.worker(|job| vec![job.answer(json!({"status": 200}), job.line().as_bytes())]);
     let mut slow: Vec<_> = (0..SLOW).map(|_| world.http()).collect();
     let mut quick = world.http();
-    let mut answered = 0;
     let head = b"GET / HTTP/1.1\r\nHost: test\r\nX-A: 1";
-    for byte in head.iter().cycle().take(10 * head.len()) {
+    for (answered, byte) in head.iter().cycle().take(10 * head.len()).enumerate() {
         for http in &mut slow {
             http.send([*byte]);
         }
         assert_eq!(quick.get(&format!("/{answered}")).text(), format!("GET /{answered}"));
-        answered += 1;
         if ended(&world, "head_time") == SLOW as i64 {
             break;
         }

@@ -93,7 +93,8 @@ fn a_refusal_says_why_and_nothing_else() {
     let refused = http.response();
     let challenge = "Bearer error=\"invalid_token\", error_description=\"the token has expired\"";
     assert_eq!((refused.status, refused.header("www-authenticate")), (401, Some(challenge)));
-    assert_eq!(refused.text(), "401 Unauthorized: the token has expired\n");
+    let id = refused.header("x-request-id").expect("an id");
+    assert_eq!(refused.text(), format!("401 Unauthorized: the token has expired\nrequest {id}\n"));
     assert_eq!(world.count("tempest_tokens_refused_total", &["expired"]), 1);
     world.finish();
 }

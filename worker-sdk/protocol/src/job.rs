@@ -13,7 +13,7 @@ use crate::json::{write_json_string, write_latin1_escaped, write_number};
 
 /// The facts that the front states about a request; headers and body follow through [`JobWriter`]. What the front has
 /// made itself is written as it is: it must not hold quotes, backslashes or control characters. These are `id`,
-/// `reply_to`, `queue`, `method` (a token), `scheme`, `http`, `peer` and `server`.
+/// `reply_to`, `queue`, `method` (a token), `scheme`, `http`, `peer`, `server` and `traceparent`.
 #[derive(Clone, Copy, Debug)]
 pub struct JobHead<'a> {
     /// Request id, unique among all fronts.
@@ -46,6 +46,10 @@ pub struct JobHead<'a> {
     pub server: &'a str,
     /// When the front wrote the job, in milliseconds since the epoch by the clock of Redis.
     pub enqueued: u64,
+    /// W3C trace context, as the front states it; None: this request is not traced.
+    pub traceparent: Option<&'a str>,
+    /// What the trace's vendors carry along, as the client sent it; only where its trace is continued.
+    pub tracestate: Option<&'a str>,
 }
 
 /// Writes one job message in a fixed order: head, then headers, then the session, then the body.
@@ -74,6 +78,12 @@ impl<'o> JobWriter<'o> {
         own(out, b",\"peer\":\"", head.peer);
         own(out, b",\"server\":\"", head.server);
         number(out, b",\"enqueued\":", head.enqueued);
+        if let Some(traceparent) = head.traceparent {
+            own(out, b",\"traceparent\":\"", traceparent);
+        }
+        if let Some(tracestate) = head.tracestate {
+            text(out, b",\"tracestate\":", tracestate);
+        }
         out.extend_from_slice(b",\"headers\":{");
         Self { out, headers: 0, ended: false }
     }
@@ -187,6 +197,8 @@ mod tests {
             peer: "127.0.0.1:5000",
             server: "127.0.0.1:1337",
             enqueued: 1_795_000_000_000,
+            traceparent: None,
+            tracestate: None,
         }
     }
 
@@ -208,6 +220,18 @@ mod tests {
         assert_eq!(&job.body()[..], b"line\nline\0\xff");
         assert_eq!((job.session_text(), job.session_max()), (Some(r#"{"user":{"name":"}\n"}}"#), Some(3000)));
         assert_eq!(job.session()["user"]["name"], "}\n");
+    }
+
+    #[test]
+    fn a_trace_context_stands_before_what_a_client_sent() {
+        let mut out = Vec::new();
+        let head = JobHead { traceparent: Some("00-a-b-01"), tracestate: Some("c=\"1\""), ..head() };
+        let mut writer = JobWriter::new(&mut out, &head);
+        writer.header("traceparent", std::iter::once(b"forged".as_slice()));
+        writer.finish(b"");
+        let job = decode_job(&Bytes::from(out)).expect("a job");
+        assert_eq!((job.traceparent(), job.tracestate()), (head.traceparent, head.tracestate));
+        assert_eq!(job.header("traceparent"), Some("forged"));
     }
 
     #[test]

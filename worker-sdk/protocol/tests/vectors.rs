@@ -94,6 +94,8 @@ fn job_field(job: &Job, name: &str) -> Value {
         "enqueued" => json!(job.enqueued()),
         "session" => json!(job.session()),
         "session_max" => json!(job.session_max()),
+        "traceparent" => json!(job.traceparent()),
+        "tracestate" => json!(job.tracestate()),
         "body_text" => json!(String::from_utf8_lossy(job.body())),
         "body_base64" => json!(base64(job.body())),
         _ => panic!("an unknown field of a job: {name}"),

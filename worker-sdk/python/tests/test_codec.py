@@ -59,6 +59,18 @@ def test_jobs_read_as_the_golden_vectors_say(vector: Dict[str, Any]) -> None:
     assert body == body_of(outcome)
 
 
+def test_how_long_a_job_took_stands_in_every_kind_of_first_message() -> None:
+    for message in (
+        encode_text("r", 1, "t", 40),
+        encode_plain("r", 1, 200, TEXT, b"t", 40),
+        encode_answer("r", 1, 200, {}, b"t", took=40),
+        encode_answer("r", 1, 200, {}, b"t", 0, True, took=40),
+    ):
+        assert b',"took":40' in message
+        assert read_answer(message).body == b"t"
+    assert b"took" not in encode_answer("r", 1, None, {}, b"t", 1, True)
+
+
 @pytest.mark.parametrize("vector", vectors("answers.json"), ids=named)
 def test_the_judge_of_answers_agrees_with_the_golden_vectors(vector: Dict[str, Any]) -> None:
     outcome = vector["outcome"]

@@ -35,6 +35,14 @@ def test_arguments_of_a_query() -> None:
         Query("&".join(f"a{each}=1" for each in range(1001)))
 
 
+def test_the_trace_context_is_the_fronts_and_not_the_clients() -> None:
+    context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    traced = request(traceparent=context, tracestate="a=1", headers={"traceparent": "forged"})
+    assert (traced.traceparent, traced.tracestate) == (context, "a=1")
+    untraced = request(headers={"traceparent": "forged"})
+    assert (untraced.traceparent, untraced.tracestate) == (None, None)
+
+
 def test_cookies() -> None:
     found = request(headers={"cookie": 'a=1; b="two"; a=3; bad; c=x=y;; d='}).cookies
     assert found == {"a": "1", "b": "two", "c": "x=y", "d": ""}

@@ -6,6 +6,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use tempest_protocol::{AnswerHead, Hold, Job, JobText, STREAM_CUT_BYTES, SessionChange, encode_answer};
 
@@ -225,6 +226,8 @@ pub(crate) struct Caller {
     /// Set where the front keeps sessions.
     session: Option<Box<session::Known>>,
     cancellation: Arc<Cancellation>,
+    /// When the job was taken up.
+    began: Instant,
 }
 
 impl Caller {
@@ -240,6 +243,7 @@ impl Caller {
             crashes: claimed.crashes,
             session: session::Known::of(job),
             cancellation: Arc::default(),
+            began: Instant::now(),
         }
     }
 
@@ -275,8 +279,9 @@ impl Caller {
             headers.push(content_length(body));
         }
         let body = if self.head_request { b"" } else { body };
-        let message =
-            borrowed(&headers, |headers| encoded(&AnswerHead { status, headers, hold, session, ..self.head() }, body));
+        let message = borrowed(&headers, |headers| {
+            encoded(&AnswerHead { status, headers, hold, session, ..self.first_head() }, body)
+        });
         Answer {
             reply_to: reply_to.clone(),
             message,
@@ -289,6 +294,11 @@ impl Caller {
 
     fn head(&self) -> AnswerHead<'_> {
         AnswerHead { id: &self.id, attempt: self.attempt, ..AnswerHead::default() }
+    }
+
+    /// The same for a first message, which says how long the job took: by that the front tells waiting from work.
+    fn first_head(&self) -> AnswerHead<'_> {
+        AnswerHead { took: u64::try_from(self.began.elapsed().as_micros()).ok(), ..self.head() }
     }
 
     /// A part of a stream, which may outlive the deadline of its first byte.
@@ -357,13 +367,12 @@ async fn pump(shared: &Shared, caller: &Caller, parts: Parts) -> bool {
                 return true;
             }
         };
-        let head = AnswerHead { n, more: !piece.last, ..caller.head() };
+        let more = !piece.last;
         let message = if n == 0 {
-            borrowed(&headers, |headers| {
-                encoded(&AnswerHead { status, headers, session: change.as_ref(), ..head }, &piece.body)
-            })
+            let head = AnswerHead { status, more, session: change.as_ref(), ..caller.first_head() };
+            borrowed(&headers, |headers| encoded(&AnswerHead { headers, ..head }, &piece.body))
         } else {
-            encoded(&head, &piece.body)
+            encoded(&AnswerHead { n, more, ..caller.head() }, &piece.body)
         };
         caller.part(message, shared, part, piece.last).into_iter().for_each(|answer| shared.outlet.send(answer));
         if piece.last {

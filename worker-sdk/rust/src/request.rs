@@ -136,6 +136,17 @@ impl Request {
         self.job.peer()
     }
 
+    /// W3C trace context of what this handler does, as the front states it: to be passed on with whatever the handler
+    /// asks of others. None: this request is not traced. The client's own header may say anything.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.job.traceparent()
+    }
+
+    /// What the trace's vendors carry along; to be passed on beside [`Request::traceparent`].
+    pub fn tracestate(&self) -> Option<&str> {
+        self.job.tracestate()
+    }
+
     /// All fields of the job.
     pub fn job(&self) -> &Job {
         &self.job
@@ -195,6 +206,16 @@ mod tests {
     use tempest_protocol::JobFields;
 
     use super::*;
+
+    #[test]
+    fn the_trace_context_is_the_fronts_and_not_the_clients() {
+        let headers = std::iter::once(("traceparent".to_owned(), "forged".to_owned())).collect();
+        let job = JobFields { headers, traceparent: Some("00-…".into()), ..JobFields::default() };
+        let untraced = JobFields { headers: job.headers.clone(), ..JobFields::default() };
+        let request = Request::from(Job::from(job));
+        assert_eq!((request.traceparent(), request.tracestate()), (Some("00-…"), None));
+        assert_eq!(Request::from(Job::from(untraced)).traceparent(), None);
+    }
 
     #[test]
     fn query_parameters_are_decoded() {

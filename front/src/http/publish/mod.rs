@@ -22,6 +22,7 @@ use crate::config::PublishRoute;
 use crate::error::{Failure, NotPublished};
 use crate::telemetry::Sent;
 
+use super::respond::Asker;
 use count::Count;
 pub use count::Counts;
 use message::{Content, Form, Message, Wanted};
@@ -38,11 +39,11 @@ pub(super) async fn answer(
     request: Request<Incoming>,
     route: &PublishRoute,
     channel: Option<&str>,
+    asker: Asker<'_>,
 ) -> Response<Body> {
     let cors = Allowed::of(&context.config.channels, request.headers());
-    let wants_json = respond::wants_json(request.headers());
     let outcome = publish(context, client, request, route, channel).await;
-    let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, wants_json));
+    let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, asker));
     // A page of another origin that may publish has to be able to read what was wrong.
     if let Some(origin) = cors {
         origin.add_to(response.headers_mut());
@@ -239,9 +240,8 @@ fn told(
     let shown = Value::Array(shown);
     let Some(failure) = worst else { return Ok(as_json(StatusCode::OK, &shown)) };
     // Its status and when to come back, with what became of each message in place of its words.
-    let mut refused = respond::failure(&failure, true);
-    let mut response = as_json(refused.status(), &shown);
-    if let Some(wait) = refused.headers_mut().remove(header::RETRY_AFTER) {
+    let mut response = as_json(respond::status(&failure), &shown);
+    if let Some(wait) = respond::retry_after(&failure) {
         response.headers_mut().insert(header::RETRY_AFTER, wait);
     }
     Ok(response)

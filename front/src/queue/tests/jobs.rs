@@ -87,6 +87,7 @@ fn many_headers_and_long_paths_have_room() {
         body: b"",
         session: None,
         own_cookie: None,
+        trace: None,
     };
     let ticket = world.dispatch.submit(&request, &id).unwrap_or_else(|failure| panic!("{failure:?}"));
     let waiting = Waiting { ticket, serial: id.serial(), id: id.to_string() };

@@ -31,7 +31,7 @@ use crate::broker::{Broker, Options, Pushed};
 use crate::config::{Config, Limits, QueueRoute, RedisUrl};
 use crate::error::Failure;
 use crate::ident::{FrontId, ReactorId};
-use crate::telemetry::{AnswerOutcome, Metrics, Problem, Problems, Refusal};
+use crate::telemetry::{AnswerOutcome, Metrics, Problem, Problems, Refusal, Spans};
 
 /// Long enough for no test to reach it.
 const FOREVER: Duration = Duration::from_secs(3600);
@@ -103,7 +103,7 @@ impl Setup {
         let reply_to = self.options.answers_key.clone();
         let broker = Broker::new(self.options, Arc::clone(&metrics));
         let name = self.route.queue.clone();
-        let queue = QueueState::new(name, Keys::new("tempest").of_queue("web"));
+        let queue = QueueState::new(name, Keys::new("tempest").of_queue("web"), &metrics);
         let lane = Lane::new(Rc::clone(&queue), self.route, self.limits.queue_depth);
         let channels = Config::from_toml("", Path::new(".")).expect("the defaults are good").channels;
         let holds = Holds { keys: Keys::new("tempest"), channels: Rc::new(channels) };
@@ -114,8 +114,7 @@ impl Setup {
             reply_to,
             self.limits,
             holds,
-            dispatch_metrics,
-            dispatch_problems,
+            (dispatch_metrics, dispatch_problems, Spans::off()),
         );
         dispatch.add_queue(&queue);
         World { dispatch, broker, lane, metrics, problems }
@@ -160,6 +159,7 @@ impl World {
             body,
             session: None,
             own_cookie: None,
+            trace: None,
         };
         let ticket = self.dispatch.submit(&request, &id)?;
         Ok(Waiting { ticket, serial: id.serial(), id: id.to_string() })

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use super::process::State;
@@ -43,6 +43,14 @@ impl Subject for Board {
             return Vec::new();
         }
         reasons.into_iter().map(|(name, why)| format!("{name}: {why}")).collect()
+    }
+
+    fn health(&self) -> Map<String, Value> {
+        let one = |(name, state): (String, State)| {
+            let why = state.not_ready();
+            (name, json!({"ready": why.is_none(), "reason": why, "pid": state.pid}))
+        };
+        Map::from_iter([("fronts".to_owned(), Value::Object(self.states().into_iter().map(one).collect()))])
     }
 
     fn metrics(&self) -> String {

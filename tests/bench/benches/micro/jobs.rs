@@ -69,6 +69,8 @@ fn write(out: &mut Vec<u8>, headers: &HeaderMap, body: &[u8]) {
         peer: "203.0.113.7:50312",
         server: "192.0.2.1:1337",
         enqueued: 1_795_000_000_000,
+        traceparent: None,
+        tracestate: None,
     };
     let mut writer = JobWriter::new(out, &head);
     for name in headers.keys() {

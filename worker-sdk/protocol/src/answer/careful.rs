@@ -79,11 +79,12 @@ fn careful_fields(message: &Bytes, object: &Object, end: usize) -> Result<Answer
         (false, true) => Bytes::copy_from_slice(text.as_bytes()),
         (true, _) => raw,
     };
+    let took = field(object, "took").and_then(Value::as_u64);
     let hold = field(object, "hold").map(Hold::read).transpose()?.map(Box::new);
     // The one field of which null says something: it ends the session.
     let session = object.get("session").map(|value| SessionChange::read(value).ok_or(Reason::BadSession));
     let session = session.transpose()?.map(Box::new);
-    Ok(Answer { id: Cow::Borrowed(""), status, headers, n, more, attempt, body, hold, session })
+    Ok(Answer { id: Cow::Borrowed(""), status, headers, n, more, attempt, took, body, hold, session })
 }
 
 fn careful_headers(object: &Object) -> Result<Headers<'static>, Reason> {

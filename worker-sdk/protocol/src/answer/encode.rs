@@ -18,6 +18,8 @@ pub struct AnswerHead<'a> {
     pub n: u64,
     /// True: further messages follow.
     pub more: bool,
+    /// Microseconds from when the worker took the job up to this message; None: left out.
+    pub took: Option<u64>,
     /// The connection is to be fed from channels.
     pub hold: Option<&'a Hold>,
     /// What becomes of the session; in the first message only.
@@ -40,6 +42,9 @@ pub fn encode_answer(out: &mut Vec<u8>, head: &AnswerHead<'_>, body: &[u8]) {
     }
     if head.n > 0 || head.more {
         number(b",\"n\":", head.n);
+    }
+    if let Some(took) = head.took {
+        number(b",\"took\":", took);
     }
     if head.more {
         out.extend_from_slice(b",\"more\":true");

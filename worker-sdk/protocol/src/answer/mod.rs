@@ -46,6 +46,8 @@ pub struct Answer<'a> {
     pub more: bool,
     /// The attempt this belongs to; None: the current one.
     pub attempt: Option<u32>,
+    /// Microseconds from when the worker took the job up to this message, where it says so.
+    pub took: Option<u64>,
     /// Raw body, or the text of the field `body`.
     pub body: Bytes,
     /// The connection is to be fed from channels. Apart, since nearly no answer has one.
@@ -224,6 +226,22 @@ mod tests {
         );
         assert_eq!((answer.status, answer.n, answer.more, answer.body.len()), (200, 0, false, 0));
         assert_eq!(answer.hold, None);
+    }
+
+    #[test]
+    fn how_long_a_job_took_is_read_or_left_out_and_never_wrong() {
+        for (text, took) in
+            [("1250", Some(1250)), ("0", Some(0)), ("null", None), ("-1", None), ("1.5", None), ("[]", None)]
+        {
+            let message = format!("{{\"id\":\"a\",\"took\":{text}}}");
+            let answer = accepted(Box::leak(message.into_boxed_str()).as_bytes());
+            assert_eq!(answer.took, took, "{text}");
+            let hold = format!("{{\"id\":\"a\",\"took\":{text},\"hold\":{{\"channels\":[\"a\"]}}}}");
+            assert_eq!(accepted(Box::leak(hold.into_boxed_str()).as_bytes()).took, took, "by the careful pass: {text}");
+        }
+        let mut out = Vec::new();
+        encode_answer(&mut out, &AnswerHead { id: "a", took: Some(7), ..AnswerHead::default() }, b"");
+        assert_eq!(out, b"{\"id\":\"a\",\"took\":7}");
     }
 
     #[test]

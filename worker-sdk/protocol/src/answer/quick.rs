@@ -22,6 +22,9 @@ struct Wire<'a> {
     more: Option<bool>,
     #[serde(default)]
     attempt: Option<u32>,
+    /// A statistic: what is no number of microseconds says nothing, and harms nothing.
+    #[serde(default)]
+    took: Option<serde_json::Value>,
     #[serde(default, borrow)]
     body: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -158,6 +161,7 @@ pub(super) fn quick(message: &Bytes) -> Option<Answer<'_>> {
         n: wire.n.unwrap_or(0),
         more: wire.more.unwrap_or(false),
         attempt: wire.attempt,
+        took: wire.took.as_ref().and_then(serde_json::Value::as_u64),
         body,
         hold: None,
         session: None,

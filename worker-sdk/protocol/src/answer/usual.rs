@@ -38,6 +38,7 @@ pub(super) fn usual(message: &Bytes) -> Option<Answer<'_>> {
         n: found.n.unwrap_or(0),
         more: found.more.unwrap_or(false),
         attempt: found.attempt,
+        took: found.took,
         body,
         hold: None,
         session: None,
@@ -53,6 +54,7 @@ struct Found<'a> {
     n: Option<u64>,
     more: Option<bool>,
     attempt: Option<u32>,
+    took: Option<u64>,
     body: Option<&'a str>,
 }
 
@@ -63,6 +65,7 @@ impl<'a> Found<'a> {
             "status" => once(&mut self.status, scan.number()?.try_into().ok()?),
             "attempt" => once(&mut self.attempt, scan.number()?.try_into().ok()?),
             "n" => once(&mut self.n, scan.number()?),
+            "took" => once(&mut self.took, scan.number()?),
             "more" => once(&mut self.more, scan.boolean()?),
             "body" => once(&mut self.body, scan.string()?),
             "headers" => once(&mut self.headers, headers(scan)?),
@@ -112,6 +115,7 @@ mod tests {
             "{\"id\": \"a\", \"headers\": {\"x\": \"1\", \"set-cookie\": [\"a=1\", \"b=2\"], \"y\": []}}\n",
             "{\"id\":\"a\",\"attempt\":2,\"n\":0,\"more\":true}\nfirst",
             r#"{"id":"a","body":"grüße","more":false}"#,
+            r#"{"id":"a","took":1250}"#,
         ] {
             assert!(read(message).is_some(), "{message}");
         }
@@ -138,6 +142,8 @@ mod tests {
             r#"{"id":"a","hold":{"channels":["x"]}}"#,
             r#"{"id":"a","session":null}"#,
             r#"{"id":"a","unknown":1}"#,
+            r#"{"id":"a","took":null}"#,
+            r#"{"id":"a","took":"long"}"#,
             r#"{"id":"a","headers":{"x":"1","x":"2"}}"#,
             r#"{"id":"a"} "#,
             r#"{"id":"a",}"#,

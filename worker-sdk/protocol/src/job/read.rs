@@ -41,6 +41,8 @@ pub struct Job {
     pub(super) enqueued: u64,
     pub(super) session: Option<Span>,
     pub(super) session_max: Option<u64>,
+    pub(super) traceparent: Option<Span>,
+    pub(super) tracestate: Option<Span>,
     pub(super) body: Bytes,
 }
 
@@ -143,6 +145,10 @@ pub struct JobFields {
     pub session: Option<Box<RawValue>>,
     /// Bytes of JSON that the session may have.
     pub session_max: Option<u64>,
+    /// W3C trace context, as the front states it.
+    pub traceparent: Option<String>,
+    /// What the trace's vendors carry along.
+    pub tracestate: Option<String>,
     /// What followed the first line feed.
     #[serde(skip)]
     pub body: Bytes,
@@ -244,6 +250,8 @@ impl From<JobFields> for Job {
             enqueued: fields.enqueued,
             session: fields.session.as_ref().map(|session| add(session.get())),
             session_max: fields.session_max,
+            traceparent: fields.traceparent.as_deref().map(&mut add),
+            tracestate: fields.tracestate.as_deref().map(&mut add),
             body: fields.body,
         };
         job.text = text.into();
@@ -371,6 +379,17 @@ impl Job {
         self.session_max
     }
 
+    /// W3C trace context of what a handler does for this job, as the front states it: to be passed on with whatever the
+    /// handler asks of others. None: this request is not traced. The client's own header may say anything.
+    pub fn traceparent(&self) -> Option<&str> {
+        self.traceparent.map(|span| self.at(span))
+    }
+
+    /// What the trace's vendors carry along; to be passed on beside [`Job::traceparent`].
+    pub fn tracestate(&self) -> Option<&str> {
+        self.tracestate.map(|span| self.at(span))
+    }
+
     /// What followed the first line feed.
     pub fn body(&self) -> &Bytes {
         &self.body
@@ -403,6 +422,8 @@ impl fmt::Debug for Job {
             .field("headers", &self.headers().collect::<BTreeMap<_, _>>())
             .field("enqueued", &self.enqueued)
             .field("session_max", &self.session_max)
+            .field("traceparent", &self.traceparent())
+            .field("tracestate", &self.tracestate())
             .field("body", &self.body)
             .finish()
     }

@@ -49,6 +49,8 @@ pub(super) fn usual(head: &str, body: &Bytes) -> Option<Job> {
     let server = text(&mut scan, &mut behind)?;
     scan.literal(b",\"enqueued\":")?;
     let enqueued = scan.number()?;
+    let traceparent = added(&mut scan, &mut behind, b",\"traceparent\":")?;
+    let tracestate = added(&mut scan, &mut behind, b",\"tracestate\":")?;
     scan.literal(b",\"headers\":")?;
     let headers = headers(&mut scan, &mut behind)?;
     let (session, session_max) = session(&mut scan)?;
@@ -80,6 +82,8 @@ pub(super) fn usual(head: &str, body: &Bytes) -> Option<Job> {
         enqueued,
         session,
         session_max,
+        traceparent,
+        tracestate,
         body,
     })
 }
@@ -142,6 +146,14 @@ fn session(scan: &mut Scan<'_>) -> Option<(Option<Span>, Option<u64>)> {
     Some((Some(session), Some(scan.number()?)))
 }
 
+/// A text that need not be there.
+fn added(scan: &mut Scan<'_>, behind: &mut Behind<'_>, key: &[u8]) -> Option<Option<Span>> {
+    if scan.literal(key).is_none() {
+        return Some(None);
+    }
+    text(scan, behind).map(Some)
+}
+
 fn headers(scan: &mut Scan<'_>, behind: &mut Behind<'_>) -> Option<Vec<(Span, Span)>> {
     // About what a browser sends; growing costs more than the room.
     let mut headers: Vec<(Span, Span)> = Vec::with_capacity(16);
@@ -189,6 +201,8 @@ mod tests {
             peer: "127.0.0.1:5000",
             server: "127.0.0.1:1337",
             enqueued: 1_795_000_000_000,
+            traceparent: None,
+            tracestate: None,
         };
         let mut out = Vec::new();
         let mut writer = JobWriter::new(&mut out, &head);
@@ -233,6 +247,19 @@ mod tests {
         ] {
             assert!(usual(&other, &Bytes::new()).is_none(), "{other}");
         }
+    }
+
+    #[test]
+    fn a_trace_context_is_usual() {
+        let with = |more: &str| written(None, &[("a", b"1")]).replace(",\"headers\"", &format!("{more},\"headers\""));
+        let job = read(&with(",\"traceparent\":\"00-a-b-01\",\"tracestate\":\"c=\\\"1\\\"\"")).expect("usual");
+        assert_eq!(
+            (job.traceparent(), job.tracestate(), job.header("a")),
+            (Some("00-a-b-01"), Some("c=\"1\""), Some("1"))
+        );
+        let job = read(&with(",\"traceparent\":\"00-a-b-01\"")).expect("usual");
+        assert_eq!((job.traceparent(), job.tracestate()), (Some("00-a-b-01"), None));
+        assert!(read(&with(",\"traceparent\":null")).is_none() && read(&with(",\"tracestate\":1")).is_none());
     }
 
     #[test]

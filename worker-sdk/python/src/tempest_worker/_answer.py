@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from time import monotonic
 from typing import Any, Callable, Dict, List, Optional
 
 from ._codec import PART_BYTES, TEXT, HeaderValue, encode_answer, encode_cut, encode_plain, encode_text
@@ -26,9 +27,16 @@ _SHORT = PART_BYTES // 4
 _BODILESS = (204, 304)
 
 
+def _took(request: Request) -> Optional[int]:
+    """Microseconds since a job was taken up, by which the front tells waiting from work; None: nobody looked."""
+    began = request.began
+    return int((monotonic() - began) * 1e6) if began else None
+
+
 def plain(request: Request, status: int, text: str) -> bytes:
     """A short text as an answer."""
-    return encode_plain(request.id, request.attempt, status, TEXT, text.encode("utf-8", "replace"))
+    body = text.encode("utf-8", "replace")
+    return encode_plain(request.id, request.attempt, status, TEXT, body, _took(request))
 
 
 def usual(request: Request, result: Any) -> Optional[bytes]:
@@ -39,7 +47,7 @@ def usual(request: Request, result: Any) -> Optional[bytes]:
     kind = type(result)
     if kind is str:
         if len(result) <= _SHORT:
-            return encode_text(request.id, request.fields.get("attempt") or 1, result)
+            return encode_text(request.id, request.fields.get("attempt") or 1, result, _took(request))
         return None
     if kind is dict or kind is list:
         body, content_type = dumps(result), JSON
@@ -49,7 +57,7 @@ def usual(request: Request, result: Any) -> Optional[bytes]:
         return None
     if len(body) > PART_BYTES:
         return None
-    return encode_plain(request.id, request.fields.get("attempt") or 1, 200, content_type, body)
+    return encode_plain(request.id, request.fields.get("attempt") or 1, 200, content_type, body, _took(request))
 
 
 def whole(request: Request, response: Response) -> List[bytes]:
@@ -65,7 +73,7 @@ def whole(request: Request, response: Response) -> List[bytes]:
     held = "" if response.hold is None else response.hold.encode()
     session = change(request, response.session)
     head = (request.id, request.attempt, response.status, response.headers)
-    return [encode_answer(*head, body, hold=held, session=session)]
+    return [encode_answer(*head, body, hold=held, session=session, took=_took(request))]
 
 
 def _parts(request: Request, response: Response, body: bytes) -> List[bytes]:
@@ -117,8 +125,9 @@ class Stream:
         status: Optional[int] = self._response.status if self.n == 0 else None
         headers = self._response.headers
         session = change(self._request, self._response.session) if self.n == 0 else ""
+        took = _took(self._request) if self.n == 0 else None
         head = (self._request.id, self._request.attempt, status, headers)
-        self._send(encode_answer(*head, part, self.n, more, session=session))
+        self._send(encode_answer(*head, part, self.n, more, session=session, took=took))
         self.n += 1
 
 

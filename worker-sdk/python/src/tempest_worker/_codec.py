@@ -26,7 +26,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _NUMBERS = ("deadline", "timeout_ms", "attempt", "enqueued", "session_max")
 _TEXTS = ("queue", "method", "path", "scheme", "http", "peer", "server")
-_NULLABLE_TEXTS = ("reply_to", "query", "host")
+_NULLABLE_TEXTS = ("reply_to", "query", "host", "traceparent", "tracestate")
 _NO_HEADERS: Dict[str, str] = {}
 #: Names of a job's fields and their types, in the order of the job, as they came in jobs that were checked one by
 #: one and found good; with what reads those of its numbers that must not be negative. A front writes all its jobs
@@ -113,21 +113,26 @@ def _check_types(fields: Dict[str, Any]) -> None:
         raise Malformed("`session` must be an object")
 
 
-def encode_plain(request_id: str, attempt: int, status: int, content_type: str, body: bytes) -> bytes:
-    """A whole answer whose only header is its content type: the usual one, written from a cached head."""
+def encode_plain(
+    request_id: str, attempt: int, status: int, content_type: str, body: bytes, took: Optional[int] = None
+) -> bytes:
+    """A whole answer whose only header is its content type: the usual one, written from a cached head. `took` is the
+    microseconds since the job was taken."""
     key = (status, content_type)
     head = _heads.get(key)
     if head is None:
         head = _head(status, {"content-type": content_type})
         if len(_heads) < _MAX_HEADS:
             _heads[key] = head
-    text = f'{{"id":{quote(request_id)},"attempt":{attempt}{head}}}\n'
+    since = "" if took is None else f',"took":{took}'
+    text = f'{{"id":{quote(request_id)},"attempt":{attempt}{since}{head}}}\n'
     return text.encode("ascii") + body
 
 
-def encode_text(request_id: str, attempt: int, text: str) -> bytes:
+def encode_text(request_id: str, attempt: int, text: str, took: Optional[int] = None) -> bytes:
     """A whole answer of a text with status 200: the most frequent one, encoded in one go."""
-    return f'{{"id":{quote(request_id)},"attempt":{attempt}{_TEXT_HEAD}}}\n{text}'.encode()
+    since = "" if took is None else f',"took":{took}'
+    return f'{{"id":{quote(request_id)},"attempt":{attempt}{since}{_TEXT_HEAD}}}\n{text}'.encode()
 
 
 def encode_answer(
@@ -140,15 +145,17 @@ def encode_answer(
     more: bool = False,
     hold: str = "",
     session: str = "",
+    took: Optional[int] = None,
 ) -> bytes:
-    """One answer message. `status` is None after the first of a stream; `hold` and `session` are JSON. Raises
-    ValueError or TypeError for what HTTP cannot carry."""
+    """One answer message. `status` is None after the first of a stream; `hold` and `session` are JSON; `took` is the
+    microseconds since the job was taken. Raises ValueError or TypeError for what HTTP cannot carry."""
     sequence = f',"n":{n}' if n or more else ""
     follows = ',"more":true' if more else ""
     head = "" if status is None else _head(status, headers)
     held = f',"hold":{hold}' if hold else ""
     changed = f',"session":{session}' if session else ""
-    text = f'{{"id":{quote(request_id)},"attempt":{attempt}{sequence}{follows}{head}{held}{changed}}}\n'
+    since = "" if took is None else f',"took":{took}'
+    text = f'{{"id":{quote(request_id)},"attempt":{attempt}{since}{sequence}{follows}{head}{held}{changed}}}\n'
     return text.encode() + body
 
 

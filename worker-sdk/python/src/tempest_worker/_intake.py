@@ -47,4 +47,4 @@ class Intake:
             self.expired += 1
             log.info("dropped request %s: its deadline has passed", fields["id"])
             return None
-        return Request(fields, body, self._clock)
+        return Request(fields, body, self._clock, now)

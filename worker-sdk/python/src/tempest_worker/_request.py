@@ -68,9 +68,22 @@ class Query(Mapping[str, str]):
 class Request:
     """One job: an HTTP request, or a background job of the application's own action."""
 
-    __slots__ = ("_args", "_clock", "_cookies", "_headers", "body", "claim", "fields", "id", "opened_session", "params", "withdrawn")
+    __slots__ = (
+        "_args",
+        "_clock",
+        "_cookies",
+        "_headers",
+        "began",
+        "body",
+        "claim",
+        "fields",
+        "id",
+        "opened_session",
+        "params",
+        "withdrawn",
+    )
 
-    def __init__(self, fields: Dict[str, Any], body: bytes, clock: Clock) -> None:
+    def __init__(self, fields: Dict[str, Any], body: bytes, clock: Clock, began: float = 0.0) -> None:
         #: The request id; it also stands in the front's log.
         self.id: str = fields["id"]
         #: The body as sent; `b""` if there is none.
@@ -81,6 +94,8 @@ class Request:
         self.params: Dict[str, str] = {}
         #: What the job is held under in Redis; None in base mode. Of this package's own use.
         self.claim: Optional[Claim] = None
+        #: When the job was taken up (`time.monotonic()`); 0: nobody looked. Of this package's own use.
+        self.began = began
         #: Set by the helper thread when the client has left. Of this package's own use.
         self.withdrawn = False
         #: The session, once a handler has asked for it. Of this package's own use.
@@ -176,6 +191,17 @@ class Request:
     def reply_to(self) -> Optional[str]:
         """The list on which the answer is awaited; None: nobody waits."""
         return self.fields.get("reply_to")
+
+    @property
+    def traceparent(self) -> Optional[str]:
+        """W3C trace context of what the handler does, as the front states it; to be passed on with whatever the handler
+        asks of others. None: this request is not traced. The client's own header may say anything."""
+        return self.fields.get("traceparent")
+
+    @property
+    def tracestate(self) -> Optional[str]:
+        """What the trace's vendors carry along; to be passed on beside `traceparent`."""
+        return self.fields.get("tracestate")
 
     @property
     def deadline(self) -> Optional[int]:
