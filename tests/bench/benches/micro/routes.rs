@@ -6,6 +6,7 @@ use criterion::Criterion;
 use http::Method;
 use tempest::config::{QueueRoute, Route, RouteKind};
 use tempest::http::{Router, Target};
+use tempest::telemetry::Metrics;
 use tempest_protocol::{Keys, QueueName};
 
 pub(super) fn all(criterion: &mut Criterion) {
@@ -13,11 +14,11 @@ pub(super) fn all(criterion: &mut Criterion) {
     for count in [1, 10, 100] {
         let routes: Vec<_> = (1..count).map(|nth| route(&format!("/api/v1/things{nth}/{{id}}"))).collect();
         let routes = [routes, vec![route("/{rest...}")]].concat();
-        let (router, _) = Router::new(&routes, &Keys::new("tempest"), 10_000, &[]);
+        let (router, _) = Router::new(&routes, &Keys::new("tempest"), 10_000, &[], &Metrics::new());
         let find = || {
             router.find(black_box(&Method::GET), black_box(Some("app.example.org")), black_box("/api/v1/orders/18034"))
         };
-        assert!(matches!(find(), Ok(Target::Queue(..))), "the last route takes everything");
+        assert!(matches!(find(), Ok((Target::Queue(..), _))), "the last route takes everything");
         group.bench_function(format!("the last of {count}"), |bencher| bencher.iter(|| black_box(find().is_ok())));
     }
 }
