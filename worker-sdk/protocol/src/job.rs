@@ -1,15 +1,20 @@
 //! Jobs: what the front writes and a worker reads.
 //!
-//! One line of JSON, a line feed, the raw body. The first six fields come in a fixed order so that a shell script
-//! can cut them out with an expression anchored at the start. The writer appends to the caller's buffer and never
+//! One line of JSON, a line feed, the raw body; or one MessagePack map with the same fields and the body (`packed`). The
+//! first six fields come in a fixed order so that a shell script can cut them out with an expression anchored at the start. The writer appends to the caller's buffer and never
 //! builds a tree; the reader (`read`) takes this writer's own shape in one pass (`usual`). No I/O, no HTTP types.
 
+mod packed;
+mod peek;
 mod read;
 mod usual;
 
+pub use packed::PackedJobWriter;
+pub use peek::{Peek, peek_job, pushed_ms};
 pub use read::{Job, JobError, JobFields, JobText, decode_job};
 
 use crate::json::{write_json_string, write_latin1_escaped, write_number};
+use crate::pack::Codec;
 
 /// The facts that the front states about a request; headers and body follow through [`JobWriter`]. What the front has
 /// made itself is written as it is: it must not hold quotes, backslashes or control characters. These are `id`,
@@ -52,7 +57,24 @@ pub struct JobHead<'a> {
     pub tracestate: Option<&'a str>,
 }
 
-/// Writes one job message in a fixed order: head, then headers, then the session, then the body.
+/// What writes a job once its head is written: headers, each name once, then the body.
+pub trait WriteJob {
+    /// Appends one header. Several values are joined by `, `, cookies by `; ` (RFC 9110, 5.3; RFC 6265, 5.4).
+    fn header<'v>(&mut self, name: &str, values: impl Iterator<Item = &'v [u8]>);
+
+    /// Appends the session, an object as JSON on one line, and how many bytes of JSON it may become. No header can follow.
+    fn session(&mut self, session: &str, max: u64);
+
+    /// Ends the message with its body.
+    fn finish(self, body: &[u8]);
+}
+
+/// What stands between several values of one header.
+fn joint(name: &str) -> &'static [u8] {
+    if name == "cookie" { b"; " } else { b", " }
+}
+
+/// Writes one job message as JSON in a fixed order: head, then headers, then the session, then the body.
 pub struct JobWriter<'o> {
     out: &'o mut Vec<u8>,
     headers: usize,
@@ -87,17 +109,17 @@ impl<'o> JobWriter<'o> {
         out.extend_from_slice(b",\"headers\":{");
         Self { out, headers: 0, ended: false }
     }
+}
 
-    /// Appends one header; call it once a name. Several values are joined by `, `, cookies by `; ` (RFC 9110, 5.3;
-    /// RFC 6265, 5.4).
-    pub fn header<'v>(&mut self, name: &str, values: impl Iterator<Item = &'v [u8]>) {
+impl WriteJob for JobWriter<'_> {
+    fn header<'v>(&mut self, name: &str, values: impl Iterator<Item = &'v [u8]>) {
         if self.headers > 0 {
             self.out.push(b',');
         }
         self.headers += 1;
         write_json_string(self.out, name);
         self.out.extend_from_slice(b":\"");
-        let joint: &[u8] = if name == "cookie" { b"; " } else { b", " };
+        let joint = joint(name);
         for (at, value) in values.enumerate() {
             if at > 0 {
                 self.out.extend_from_slice(joint);
@@ -107,16 +129,14 @@ impl<'o> JobWriter<'o> {
         self.out.push(b'"');
     }
 
-    /// Appends the session, an object as JSON on one line, and how many bytes of JSON it may become. No header can follow.
-    pub fn session(&mut self, session: &str, max: u64) {
+    fn session(&mut self, session: &str, max: u64) {
         self.out.extend_from_slice(b"},\"session\":");
         self.out.extend_from_slice(session.as_bytes());
         number(self.out, b",\"session_max\":", max);
         self.ended = true;
     }
 
-    /// Ends the message with its body.
-    pub fn finish(self, body: &[u8]) {
+    fn finish(self, body: &[u8]) {
         let end: &[u8] = if self.ended { b"}\n" } else { b"}}\n" };
         self.out.extend_from_slice(end);
         self.out.extend_from_slice(body);
@@ -152,8 +172,11 @@ fn optional(out: &mut Vec<u8>, key: &[u8], value: Option<&str>) {
 }
 
 /// The same job for another attempt: a new number, and what is left of the time now. Relies on the order of the first
-/// fields, which [`JobWriter`] keeps; a job that somebody else wrote comes back unchanged.
+/// fields, which the writers here keep; a job that somebody else wrote comes back unchanged.
 pub fn rewrite_job(job: &[u8], attempt: u32, timeout_ms: u64) -> Vec<u8> {
+    if Codec::of(job) == Codec::MsgPack {
+        return packed::rewrite(job, attempt, timeout_ms).unwrap_or_else(|| job.to_vec());
+    }
     let mut out = Vec::with_capacity(job.len() + 8);
     let rewritten = (|| {
         let after_attempt = replace_number(&mut out, job, b",\"attempt\":", attempt.into())?;
@@ -180,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    fn head() -> JobHead<'static> {
+    pub(super) fn head() -> JobHead<'static> {
         JobHead {
             id: "f.0-1",
             attempt: 1,

@@ -11,20 +11,25 @@ mod job;
 mod json;
 mod log;
 mod names;
+mod pack;
 mod scan;
 pub mod scripts;
 mod session;
 
 pub use answer::{
     Answer, AnswerHead, Death, Decoded, Headers, Hold, HoldError, HoldMode, MAX_HOLD_CHANNELS, MAX_HOLD_MS, ONCE_MS,
-    Reason, Rejected, decode_answer, encode_answer, is_field_value, is_token,
+    Reason, Rejected, decode_answer, encode_answer, encode_packed_answer, is_field_value, is_token,
 };
 pub use event::{Event, Payload, decode_payload, encode_payload, frame_sse};
 pub use history::{HistoryRules, Keep, matches_pattern};
-pub use job::{Job, JobError, JobFields, JobHead, JobText, JobWriter, decode_job, rewrite_job};
+pub use job::{
+    Job, JobError, JobFields, JobHead, JobText, JobWriter, PackedJobWriter, Peek, WriteJob, decode_job, peek_job,
+    pushed_ms, rewrite_job,
+};
 pub use json::write_json_string;
 pub use log::{Announcement, LogId, NotAnId};
 pub use names::{Keys, NameError, QueueKeys, QueueName};
+pub use pack::Codec;
 pub use session::{Session, SessionChange, write_session};
 
 /// The version of the contract that this crate speaks (field `v` of a job).

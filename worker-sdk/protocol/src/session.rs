@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use crate::json::write_json_string;
+use crate::pack::Pack;
 
 /// A session: a JSON object.
 pub type Session = Map<String, Value>;
@@ -34,6 +35,14 @@ impl SessionChange {
         match self {
             Self::End => out.extend_from_slice(b"null"),
             Self::Patch(patch) => write_session(out, patch),
+        }
+    }
+
+    /// Writes it as the value of the field that comes next.
+    pub(crate) fn pack(&self, map: &mut Pack<'_>) {
+        match self {
+            Self::End => map.optional(None),
+            Self::Patch(patch) => map.json(&Value::Object(patch.clone())),
         }
     }
 

@@ -22,8 +22,18 @@ fn jobs() {
 }
 
 #[test]
+fn jobs_in_messagepack() {
+    check("msgpack_jobs.json", &["outcome"], job_outcome);
+}
+
+#[test]
 fn answers() {
     check("answers.json", &["outcome", "limit"], answer_outcome);
+}
+
+#[test]
+fn answers_in_messagepack() {
+    check("msgpack_answers.json", &["outcome", "limit"], answer_outcome);
 }
 
 #[test]
@@ -63,7 +73,8 @@ fn fits(error: &JobError, reason: &str) -> bool {
         "bad-version" => matches!(error, JobError::Version(_) | JobError::Json(_)),
         "not-object" => matches!(error, JobError::NotObject | JobError::Json(_)),
         "not-json" => matches!(error, JobError::NotUtf8 | JobError::Json(_)),
-        "bad-headers" | "bad-field" => matches!(error, JobError::Json(_)),
+        "not-msgpack" => matches!(error, JobError::MsgPack(_)),
+        "bad-headers" | "bad-field" => matches!(error, JobError::Json(_) | JobError::Body),
         _ => panic!("an unknown reason: {reason}"),
     }
 }
@@ -192,15 +203,22 @@ fn read(value: Value, own_members: &[&str]) -> Vector {
     let Value::Object(members) = value else { panic!("a vector is an object: {value}") };
     let name = members["name"].as_str().expect("a vector has a name").to_owned();
     for member in members.keys() {
-        let known = ["name", "why", "text", "base64"].contains(&member.as_str()) || own_members.contains(&&**member);
+        let known =
+            ["name", "why", "text", "base64", "hex"].contains(&member.as_str()) || own_members.contains(&&**member);
         assert!(known, "{name}: an unknown member {member}");
     }
-    let bytes = match (members.get("text"), members.get("base64")) {
-        (Some(Value::String(text)), None) => text.clone().into_bytes(),
-        (None, Some(Value::String(coded))) => from_base64(coded),
-        _ => panic!("{name}: one of text and base64"),
+    let bytes = match ["text", "base64", "hex"].map(|member| members.get(member)) {
+        [Some(Value::String(text)), None, None] => text.clone().into_bytes(),
+        [None, Some(Value::String(coded)), None] => from_base64(coded),
+        [None, None, Some(Value::String(digits))] => from_hex(digits),
+        _ => panic!("{name}: one of text, base64 and hex"),
     };
     Vector { name, bytes: bytes.into(), members }
+}
+
+fn from_hex(digits: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("two hexadecimal digits");
+    (0..digits.len()).step_by(2).map(byte).collect()
 }
 
 // ---- standard base64 (RFC 4648, section 4), too small a need for a dependency ----------------------------------

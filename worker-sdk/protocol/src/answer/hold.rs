@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{Answer, Reason};
 use crate::json::{write_json_string, write_number};
+use crate::pack::Pack;
 
 /// Channels of one hold at most.
 pub const MAX_HOLD_CHANNELS: usize = 64;
@@ -142,6 +143,26 @@ impl Hold {
     pub(super) fn fits(&self, answer: &Answer<'_>) -> bool {
         let single = answer.n == 0 && !answer.more;
         single && self.check_answer(answer.status, !answer.body.is_empty()).is_ok()
+    }
+
+    /// Writes it as the value of the field that comes next.
+    pub(super) fn pack(&self, map: &mut Pack<'_>) {
+        let Self { channels, mode, timeout, first, history } = self;
+        let mut hold = map.map();
+        hold.key("channels").list(channels.len());
+        channels.iter().for_each(|name| hold.string(name));
+        if *mode == HoldMode::Once {
+            hold.key("mode").string("once");
+        }
+        if let Some(ms) = timeout {
+            hold.key("timeout").number(*ms);
+        }
+        for (name, text) in [("first", first), ("history", history)] {
+            if let Some(text) = text {
+                hold.key(name).string(text);
+            }
+        }
+        hold.close();
     }
 
     /// Appends it to `out` as JSON.

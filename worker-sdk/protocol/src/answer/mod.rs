@@ -2,7 +2,8 @@
 //!
 //! One JSON value from the first byte, then nothing, or a line feed and the raw body. Three passes, each for what the
 //! one before refuses: a scan of the shape that nearly every answer has, a JSON reader into a structure, and a tree,
-//! slowly, to say exactly what is wrong. They must agree; the golden vectors hold them to it. No I/O, no HTTP types.
+//! slowly, to say exactly what is wrong. They must agree; the golden vectors hold them to it. Or one MessagePack map,
+//! which goes through the same tree. No I/O, no HTTP types.
 
 use std::borrow::Cow;
 
@@ -14,6 +15,7 @@ mod careful;
 mod check;
 mod encode;
 mod hold;
+mod packed;
 mod quick;
 mod usual;
 
@@ -21,8 +23,10 @@ pub use check::{is_field_value, is_token};
 pub use encode::{AnswerHead, encode_answer};
 pub use hold::{Hold, HoldError, HoldMode, MAX_HOLD_CHANNELS, MAX_HOLD_MS, ONCE_MS};
 
-use careful::careful;
+use crate::pack::{self, Codec};
+use careful::{careful, packed};
 use check::check;
+pub use packed::encode_packed_answer;
 use quick::quick;
 use usual::usual;
 
@@ -103,6 +107,7 @@ pub struct Rejected {
 #[allow(missing_docs, reason = "each variant is its code")]
 pub enum Reason {
     NotJson,
+    NotMsgpack,
     NotObject,
     NoId,
     BadId,
@@ -128,6 +133,7 @@ impl Reason {
     pub fn code(self) -> &'static str {
         match self {
             Self::NotJson => "not-json",
+            Self::NotMsgpack => "not-msgpack",
             Self::NotObject => "not-object",
             Self::NoId => "no-id",
             Self::BadId => "bad-id",
@@ -154,15 +160,17 @@ impl Reason {
 /// checked against a `content-length` for single answers only (`n` 0 and no `more`), and not where `head_request`
 /// says that the client asked for the head alone.
 pub fn decode_answer(message: &Bytes, limit: usize, head_request: bool) -> Decoded<'_> {
-    if message.first() != Some(&b'{') {
+    let codec = Codec::of(message);
+    if codec == Codec::Json && message.first() != Some(&b'{') {
         return rejected(None, if starts_as_json(message) { Reason::NotObject } else { Reason::NotJson });
     }
     if message.len() > limit {
-        return rejected(find_id(message), Reason::TooLarge);
+        return rejected(find_id(message, codec), Reason::TooLarge);
     }
-    let answer = match usual(message).or_else(|| quick(message)) {
+    let quickly = || usual(message).or_else(|| quick(message));
+    let answer = match (codec == Codec::Json).then(quickly).flatten() {
         Some(answer) => answer,
-        None => match careful(message) {
+        None => match if codec == Codec::Json { careful(message) } else { packed(message) } {
             Decoded::Answer(answer) => answer,
             other => return other,
         },
@@ -182,7 +190,11 @@ fn starts_as_json(message: &Bytes) -> bool {
     message.first().is_some_and(|b| !b.is_ascii_whitespace()) && matches!(values.next(), Some(Ok(_)))
 }
 
-fn find_id(message: &Bytes) -> Option<String> {
+fn find_id(message: &Bytes, codec: Codec) -> Option<String> {
+    if codec == Codec::MsgPack {
+        let read = pack::pick(message, |name| name == "id").ok()?;
+        return read.fields.get("id")?.as_str().map(str::to_owned);
+    }
     #[derive(Deserialize)]
     struct OnlyId {
         id: String,

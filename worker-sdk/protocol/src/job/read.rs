@@ -12,9 +12,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::usual::usual;
+use crate::pack::{self, Codec, Unreadable};
 use crate::session::Session;
 
 /// A job as a worker sees it. [`JobFields`] makes one.
@@ -44,6 +46,7 @@ pub struct Job {
     pub(super) traceparent: Option<Span>,
     pub(super) tracestate: Option<Span>,
     pub(super) body: Bytes,
+    pub(super) codec: Codec,
 }
 
 /// From one byte to another in a job's text.
@@ -149,9 +152,12 @@ pub struct JobFields {
     pub traceparent: Option<String>,
     /// What the trace's vendors carry along.
     pub tracestate: Option<String>,
-    /// What followed the first line feed.
+    /// What followed the first line feed, or stood in the field `body` of a map.
     #[serde(skip)]
     pub body: Bytes,
+    /// How the message was spelled; its answers are spelled alike.
+    #[serde(skip)]
+    pub codec: Codec,
     /// Version of the contract, looked at only where a message is read.
     pub v: u64,
 }
@@ -168,9 +174,15 @@ fn object<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Bo
 /// Why a message is not a job of this version.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// The first line is not the JSON object of a job.
-    #[error("the first line is not a job: {0}")]
+    /// The first line is not the JSON object of a job, or a field is of the wrong type.
+    #[error("not a job: {0}")]
     Json(#[from] serde_json::Error),
+    /// The message begins like a MessagePack map and is none, or more than one.
+    #[error("not a MessagePack map: {0}")]
+    MsgPack(String),
+    /// The field `body` of a map holds no bytes.
+    #[error("not a job: its `body` is neither bin nor str")]
+    Body,
     /// The first line is not UTF-8.
     #[error("the first line is not UTF-8")]
     NotUtf8,
@@ -187,6 +199,9 @@ pub enum JobError {
 
 /// Reads a job; its body shares the message's memory, its text does not.
 pub fn decode_job(message: &Bytes) -> Result<Job, JobError> {
+    if Codec::of(message) == Codec::MsgPack {
+        return packed(message);
+    }
     let (head, body) = match memchr::memchr(b'\n', message) {
         Some(at) if at + 1 < message.len() => (&message[..at], message.slice(at + 1..)),
         Some(at) => (&message[..at], Bytes::new()),
@@ -208,14 +223,29 @@ pub(super) fn careful(head: &str, body: Bytes) -> Result<Job, JobError> {
     if head.trim_ascii_start().starts_with('[') {
         return Err(JobError::NotObject);
     }
-    let mut fields: JobFields = serde_json::from_str(head)?;
+    checked(JobFields { body, ..serde_json::from_str(head)? })
+}
+
+/// One map, and nothing behind it; its fields go through the same structure.
+fn packed(message: &Bytes) -> Result<Job, JobError> {
+    let read = pack::read(message).map_err(|why: Unreadable| JobError::MsgPack(why.to_string()))?;
+    if !read.rest.is_empty() {
+        return Err(JobError::MsgPack("bytes follow its map".to_owned()));
+    }
+    if read.fields.contains_key("body") {
+        return Err(JobError::Body);
+    }
+    let body = read.body.map_or_else(Bytes::new, |body| message.slice_ref(body));
+    checked(JobFields { body, codec: Codec::MsgPack, ..serde_json::from_value(Value::Object(read.fields))? })
+}
+
+fn checked(fields: JobFields) -> Result<Job, JobError> {
     if fields.id.is_empty() {
         return Err(JobError::NoId);
     }
     if fields.v != crate::VERSION {
         return Err(JobError::Version(fields.v));
     }
-    fields.body = body;
     Ok(fields.into())
 }
 
@@ -253,6 +283,7 @@ impl From<JobFields> for Job {
             traceparent: fields.traceparent.as_deref().map(&mut add),
             tracestate: fields.tracestate.as_deref().map(&mut add),
             body: fields.body,
+            codec: fields.codec,
         };
         job.text = text.into();
         job
@@ -390,7 +421,12 @@ impl Job {
         self.tracestate.map(|span| self.at(span))
     }
 
-    /// What followed the first line feed.
+    /// How the message was spelled; its answers are to be spelled alike.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// The body, in bytes as the client sent it.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
@@ -421,6 +457,7 @@ impl fmt::Debug for Job {
             .field("server", &self.server())
             .field("headers", &self.headers().collect::<BTreeMap<_, _>>())
             .field("enqueued", &self.enqueued)
+            .field("session", &self.session_text())
             .field("session_max", &self.session_max)
             .field("traceparent", &self.traceparent())
             .field("tracestate", &self.tracestate())

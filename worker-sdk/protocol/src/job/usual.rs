@@ -8,6 +8,7 @@
 use bytes::Bytes;
 
 use super::read::{Job, Span};
+use crate::pack::Codec;
 use crate::scan::Scan;
 
 /// More headers than this are not usual: each name is compared with those before it.
@@ -85,6 +86,7 @@ pub(super) fn usual(head: &str, body: &Bytes) -> Option<Job> {
         traceparent,
         tracestate,
         body,
+        codec: Codec::Json,
     })
 }
 
@@ -180,7 +182,7 @@ fn headers(scan: &mut Scan<'_>, behind: &mut Behind<'_>) -> Option<Vec<(Span, Sp
 #[cfg(test)]
 mod tests {
     use super::super::read::careful;
-    use super::super::{JobHead, JobWriter};
+    use super::super::{JobHead, JobWriter, WriteJob};
     use super::*;
 
     /// A job as the writer spells it.
