@@ -8,6 +8,7 @@ mod files;
 mod hold;
 mod hostile;
 mod limits;
+mod msgpack;
 mod observe;
 mod pages;
 mod proxies;

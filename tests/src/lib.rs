@@ -11,6 +11,7 @@ mod command;
 mod front;
 mod http;
 mod load;
+pub mod packed;
 mod pages;
 mod ports;
 mod process;

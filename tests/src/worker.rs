@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use serde_json::{Value as Json, json};
 
 use crate::binary::{python_with_sdk, repository, rust_worker};
+use crate::packed;
 use crate::process::Process;
 use crate::redis::Redis;
 use crate::resp::{Closer, Resp, Value};
@@ -60,18 +61,22 @@ def hello(request):
 /// A job as it was taken from the list.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// The JSON object of the first line.
+    /// The fields: the JSON object of the first line, or all of a MessagePack map but its body.
     pub head: Json,
-    /// What follows the first line.
+    /// What follows the first line, or the field `body`.
     pub body: Vec<u8>,
     /// The whole message.
     pub message: Vec<u8>,
 }
 
 impl Job {
-    /// Splits at the first LF; the contract promises that there is one.
+    /// Splits at the first LF; the contract promises that there is one. Or reads the one map of MessagePack.
     #[track_caller]
     pub fn parse(message: &[u8]) -> Self {
+        if message.first() != Some(&b'{') {
+            let (head, body) = packed::read(message);
+            return Self { head, body, message: message.to_vec() };
+        }
         let end = message.iter().position(|byte| *byte == b'\n').expect("a job's first line ends with LF");
         let head = serde_json::from_slice(&message[..end]).expect("a job's first line is JSON");
         Self { head, body: message[end + 1..].to_vec(), message: message.to_vec() }
@@ -96,6 +101,12 @@ impl Job {
     pub fn line(&self) -> String {
         let part = |name: &str| self.head[name].as_str().unwrap_or_default().to_owned();
         format!("{} {}", part("method"), part("path"))
+    }
+
+    /// The same as [`Job::answer`], in MessagePack.
+    pub fn packed_answer(&self, mut fields: Json, body: &[u8]) -> Vec<u8> {
+        fields["id"] = json!(self.id());
+        packed::write(&fields, body)
     }
 
     /// An answer message of `fields`, with this job's id, and a raw body.

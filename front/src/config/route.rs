@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Method;
-use tempest_protocol::QueueName;
+use tempest_protocol::{Codec, QueueName};
 
 use super::path::PathPattern;
 
@@ -61,6 +61,8 @@ pub struct QueueRoute {
     pub body_limit: usize,
     /// Which of the queue's lists.
     pub priority: Priority,
+    /// How its jobs are spelled. Answers may be spelled either way, whatever this says.
+    pub codec: Codec,
     /// When a request may be given to a second worker.
     pub retry: Retry,
     /// What becomes of a job whose client has left.
@@ -85,6 +87,7 @@ impl QueueRoute {
             timeout: Duration::from_secs(30),
             body_limit: 1024 * 1024,
             priority: Priority::Normal,
+            codec: Codec::Json,
             retry: Retry::Auto,
             client_gone: ClientGone::Cancel,
             when_no_worker: WhenNoWorker::Wait,

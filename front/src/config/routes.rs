@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
-use tempest_protocol::QueueName;
+use tempest_protocol::{Codec, QueueName};
 
 use super::section::Section;
 use super::value::{Read, Value, Wrong, boolean, bytes, count, list, one_of, path, queue, string, time};
@@ -15,10 +15,11 @@ use super::{
 };
 
 /// The settings that not every kind of route has.
-const OF_SOME: [&str; 10] = [
+const OF_SOME: [&str; 11] = [
     "timeout",
     "body_limit",
     "priority",
+    "codec",
     "retry",
     "client_gone",
     "when_no_worker",
@@ -30,6 +31,7 @@ const OF_SOME: [&str; 10] = [
 
 const PRIORITIES: &[(&str, Priority)] =
     &[("high", Priority::High), ("normal", Priority::Normal), ("low", Priority::Low)];
+const CODECS: &[(&str, Codec)] = &[("json", Codec::Json), ("msgpack", Codec::MsgPack)];
 const RETRIES: &[(&str, Retry)] = &[("auto", Retry::Auto), ("always", Retry::Always), ("never", Retry::Never)];
 const CLIENT_GONE: &[(&str, ClientGone)] = &[("cancel", ClientGone::Cancel), ("finish", ClientGone::Finish)];
 const WHEN_NO_WORKER: &[(&str, WhenNoWorker)] = &[("wait", WhenNoWorker::Wait), ("fail", WhenNoWorker::Fail)];
@@ -118,6 +120,7 @@ fn read_queue(section: &mut Section<'_>, body_memory: usize) -> Option<RouteKind
         timeout: section.get("timeout", time(tick), usual.timeout),
         body_limit: section.get("body_limit", bytes(0), usual.body_limit.min(body_memory)),
         priority: section.get("priority", one_of(PRIORITIES), usual.priority),
+        codec: section.get("codec", one_of(CODECS), usual.codec),
         retry: section.get("retry", one_of(RETRIES), usual.retry),
         client_gone: section.get("client_gone", one_of(CLIENT_GONE), usual.client_gone),
         when_no_worker: section.get("when_no_worker", one_of(WHEN_NO_WORKER), usual.when_no_worker),

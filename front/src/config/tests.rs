@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
+use tempest_protocol::Codec;
 
 use super::options::{ALL, Setting};
 use super::*;
@@ -133,6 +134,7 @@ fn reads_routes_in_the_order_of_the_file() {
         (route.when_no_worker, route.queue_depth, route.max_requests, route.max_wait),
         (WhenNoWorker::Fail, Some(100), Some(15), Some(Duration::from_secs(2)))
     );
+    assert_eq!(route.codec, Codec::MsgPack);
     assert!(matches!(feed.kind, RouteKind::Subscribe));
     assert!(matches!(&ingest.kind, RouteKind::Publish(route) if !route.batch && route.body_limit == 1024));
     assert!(matches!(&page.kind, RouteKind::Files { dir } if dir == Path::new("/base/public")));

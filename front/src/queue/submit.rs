@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use redis_protocol::resp2::types::BytesFrame;
-use tempest_protocol::{JobHead, JobWriter};
+use tempest_protocol::{Codec, JobHead, JobWriter, PackedJobWriter, WriteJob};
 
 use super::Dispatch;
 use super::inbox::{Head, Inbox, Part};
@@ -169,34 +169,41 @@ impl Dispatch {
             traceparent: request.trace.map(|trace| trace.as_str()),
             tracestate: request.trace.and_then(|trace| trace.state()),
         };
-        let mut writer = JobWriter::new(out, &head);
-        let connections = request.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        let named: Vec<HeaderName> = connections.flat_map(connection_names).collect();
-        // Values of one name come one behind the other, so no name is looked up.
-        let mut headers = request.headers.iter().peekable();
-        while let Some((name, value)) = headers.next() {
-            let skipped = is_hop_by_hop(name) || *name == header::EXPECT || named.contains(name);
-            let more = std::iter::from_fn(|| headers.next_if(|(next, _)| *next == name));
-            let values = std::iter::once(value).chain(more.map(|(_, value)| value)).map(HeaderValue::as_bytes);
-            if skipped {
-                values.for_each(drop);
-            } else if let (Some(own), true) = (request.own_cookie, *name == header::COOKIE) {
-                let kept: Vec<Vec<u8>> = values.filter_map(|value| without(value, own)).collect();
-                if !kept.is_empty() {
-                    writer.header(name.as_str(), kept.iter().map(Vec::as_slice));
-                }
-            } else {
-                writer.header(name.as_str(), values);
-            }
+        match request.lane.route.codec {
+            Codec::Json => write_rest(JobWriter::new(out, &head), request),
+            Codec::MsgPack => write_rest(PackedJobWriter::new(out, &head), request),
         }
-        if let Some((session, most)) = request.session {
-            writer.session(session, most as u64);
-        }
-        writer.finish(request.body);
         let job = if small { Bytes::copy_from_slice(&scratch) } else { fresh.into() };
         self.scratch.set(scratch);
         job
     }
+}
+
+/// Headers, session and body of a job.
+fn write_rest(mut writer: impl WriteJob, request: &Request<'_>) {
+    let connections = request.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let named: Vec<HeaderName> = connections.flat_map(connection_names).collect();
+    // Values of one name come one behind the other, so no name is looked up.
+    let mut headers = request.headers.iter().peekable();
+    while let Some((name, value)) = headers.next() {
+        let skipped = is_hop_by_hop(name) || *name == header::EXPECT || named.contains(name);
+        let more = std::iter::from_fn(|| headers.next_if(|(next, _)| *next == name));
+        let values = std::iter::once(value).chain(more.map(|(_, value)| value)).map(HeaderValue::as_bytes);
+        if skipped {
+            values.for_each(drop);
+        } else if let (Some(own), true) = (request.own_cookie, *name == header::COOKIE) {
+            let kept: Vec<Vec<u8>> = values.filter_map(|value| without(value, own)).collect();
+            if !kept.is_empty() {
+                writer.header(name.as_str(), kept.iter().map(Vec::as_slice));
+            }
+        } else {
+            writer.header(name.as_str(), values);
+        }
+    }
+    if let Some((session, most)) = request.session {
+        writer.session(session, most as u64);
+    }
+    writer.finish(request.body);
 }
 
 impl Ticket {

@@ -7,6 +7,7 @@ mod batches;
 mod claims;
 mod death;
 mod keepers;
+mod msgpack;
 mod publish;
 mod queues;
 mod races;

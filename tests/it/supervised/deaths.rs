@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use tempest_tests::{RAW_LANGUAGES, Signal, World, kill, prepare_raw_workers, repository, wait_until};
+use serde_json::json;
+use tempest_tests::{RAW_LANGUAGES, Signal, World, kill, packed, prepare_raw_workers, repository, wait_until};
 
 use super::played::{Played, popped};
 use super::{said, supervise};
@@ -141,6 +142,26 @@ fn crashes_are_forgotten_when_a_job_is_done_and_not_when_it_was_taken_away() {
     assert_eq!(popped(&worker.cmd(&["BLPOP", "tempest:web", "5"])), "j3");
     assert_eq!(counted(&mut played), ["j1=2"]);
     assert_eq!(played.claims(), ["j3"]);
+    played.world.redis.cmd(&["DEL", &counts]);
+    played.finish();
+}
+
+#[test]
+fn a_job_in_messagepack_is_known_by_its_id() {
+    let mut played = Played::start();
+    let mut worker = played.connect();
+    let counts = played.key("attempts");
+    for id in ["j1", "j2"] {
+        let job =
+            packed::write(&json!({"v": 1, "id": id, "attempt": 1, "queue": "web", "action": "test.run"}), b"\xff");
+        played.world.redis.cmd(&[&b"RPUSH"[..], b"tempest:web", &job]);
+        played.world.redis.cmd(&["HSET", &counts, id, "1"]);
+    }
+    for id in ["j1", "j2"] {
+        assert_eq!(popped(&worker.cmd(&["BLPOP", "tempest:web", "5"])), id);
+    }
+    assert_eq!(counted(&mut played), ["j2=1"], "the first is done, and its crashes are forgotten");
+    assert_eq!(played.claims(), ["j2"]);
     played.world.redis.cmd(&["DEL", &counts]);
     played.finish();
 }

@@ -101,7 +101,8 @@ impl Played {
 #[track_caller]
 pub(super) fn id_of(job: &Value) -> String {
     let job = job.bytes().expect("a job");
-    let text = if job.contains(&b'\n') { job.to_vec() } else { [job, b"\n"].concat() };
+    let whole = job.first() != Some(&b'{') || job.contains(&b'\n');
+    let text = if whole { job.to_vec() } else { [job, b"\n"].concat() };
     Job::parse(&text).id().to_owned()
 }
 

@@ -238,6 +238,8 @@ class Process:
 
 def vector_bytes(vector: Dict[str, Any]) -> bytes:
     """The exact bytes of a golden message."""
+    if "hex" in vector:
+        return bytes.fromhex(vector["hex"])
     return vector["text"].encode() if "text" in vector else base64.b64decode(vector["base64"])
 
 

@@ -44,7 +44,7 @@ def loads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("loads")
-@pytest.mark.parametrize("vector", vectors("jobs.json"), ids=named)
+@pytest.mark.parametrize("vector", vectors("jobs.json") + vectors("msgpack_jobs.json"), ids=named)
 def test_jobs_read_as_the_golden_vectors_say(vector: Dict[str, Any]) -> None:
     (kind, outcome), *others = vector["outcome"].items()
     assert not others
@@ -71,7 +71,7 @@ def test_how_long_a_job_took_stands_in_every_kind_of_first_message() -> None:
     assert b"took" not in encode_answer("r", 1, None, {}, b"t", 1, True)
 
 
-@pytest.mark.parametrize("vector", vectors("answers.json"), ids=named)
+@pytest.mark.parametrize("vector", vectors("answers.json") + vectors("msgpack_answers.json"), ids=named)
 def test_the_judge_of_answers_agrees_with_the_golden_vectors(vector: Dict[str, Any]) -> None:
     outcome = vector["outcome"]
     limit = vector.get("limit", 1048576)
@@ -230,6 +230,10 @@ def test_what_http_cannot_carry_is_refused(status: Any, headers: Any) -> None:
         b'{"a":' * 100_000,
         b"\xef\xbb\xbf{}",
         b"\x81\xa1v\x01",
+        b"\x82\xa1v\x01\xa1x" + b"\x91" * 100_000,
+        b"\x82\xa1v\x01\xa1x" + b"\x81\xa1k" * 100_000,
+        b"\x82\xa1v\x01\xa1x\x81\x90\x01",
+        b"\xdf\xff\xff\xff\xff",
     ],
 )
 def test_hostile_heads_are_malformed_and_nothing_worse(head: bytes) -> None:

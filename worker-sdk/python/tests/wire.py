@@ -6,9 +6,12 @@ Written from the text and held to the golden vectors, independent of the package
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+import msgpack
 
 LIMIT_BYTES = 1024 * 1024
 #: No session in the answer; None ends it.
@@ -52,7 +55,8 @@ def _no_constant(name: str) -> Any:
 
 def read_answer(message: bytes, limit: int = LIMIT_BYTES) -> Answer:
     """Raises Rejected with the reason of the closed list, or Ignored."""
-    value, rest = _first_value(message)
+    packed = message[:1] and (0x80 <= message[0] <= 0x8F or message[0] in (0xDE, 0xDF))
+    value, rest = _first_map(message) if packed else _first_value(message)
     if not isinstance(value, dict):
         raise Rejected("not-object", None)
     # Of a session null says something.
@@ -73,6 +77,49 @@ def read_answer(message: bytes, limit: int = LIMIT_BYTES) -> Answer:
         return _fields(readable, fields, rest)
     except ValueError as reason:
         raise Rejected(str(reason), readable) from None
+
+
+def _first_map(message: bytes) -> Tuple[Any, bytes]:
+    """The map at the start, as JSON has it: where a field holds what JSON has not got, a list of nothing."""
+    unpacker = msgpack.Unpacker(raw=False, strict_map_key=False, object_pairs_hook=_text_keys, unicode_errors="surrogateescape")
+    unpacker.feed(message)
+    try:
+        value = unpacker.unpack()
+        if _depth(value) > 64:
+            raise ValueError("too deep")
+    except (msgpack.OutOfData, ValueError, RecursionError, msgpack.UnpackException, TypeError, UnicodeError):
+        raise Rejected("not-msgpack", None) from None
+    body = value.pop("body", None)
+    fields = {name: [None] if _is_foreign(each) else each for name, each in value.items()}
+    if type(body) is str:
+        body = body.encode("utf-8", "surrogateescape")
+    if body is not None:
+        fields["body"] = body if type(body) is bytes else [None]
+    # Whatever follows is malformed, a line feed too.
+    return fields, b"x" if unpacker.tell() < len(message) else b""
+
+
+def _text_keys(pairs: List[Tuple[Any, Any]]) -> Dict[str, Any]:
+    for name, _ in pairs:
+        name.encode("utf-8").decode() if type(name) is str else int("a key is no text")
+    return dict(pairs)
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if type(value) is dict else value if type(value) is list else None
+    return 0 if inner is None else 1 + max(map(_depth, inner), default=0)
+
+
+def _is_foreign(value: Any) -> bool:
+    if type(value) is str:
+        return any("\ud800" <= each <= "\udfff" for each in value)
+    if type(value) is float:
+        return not math.isfinite(value)
+    if type(value) is dict:
+        return any(map(_is_foreign, value.values()))
+    if type(value) is list:
+        return any(map(_is_foreign, value))
+    return not (value is None or type(value) in (bool, int))
 
 
 def _first_value(message: bytes) -> Tuple[Any, bytes]:
@@ -153,6 +200,8 @@ def _whole(fields: Dict[str, Any], name: str, default: int, reason: str) -> int:
 
 def _body(fields: Dict[str, Any], rest: bytes) -> bytes:
     text = fields.get("body", "")
+    if isinstance(text, bytes):
+        text, rest = "", rest or b"\n" + text
     if not isinstance(text, str):
         raise ValueError("bad-body")
     if rest and rest[:1] != b"\n":

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tempest_protocol::{AnswerHead, Hold, Job, JobText, STREAM_CUT_BYTES, SessionChange, encode_answer};
+use tempest_protocol::{
+    AnswerHead, Codec, Hold, Job, JobText, STREAM_CUT_BYTES, SessionChange, encode_answer, encode_packed_answer,
+};
 
 use crate::BoxError;
 use crate::answer::{Acknowledgement, Answer, Gate, StreamPart};
@@ -218,6 +220,8 @@ pub(crate) struct Caller {
     reply_to: Option<AnswerList>,
     deadline: u64,
     head_request: bool,
+    /// How the job was spelled, and so its answers.
+    codec: Codec,
     /// Number of the claim; 0: the job was popped.
     claim: u64,
     /// Number of the first claim of its batch, or 0.
@@ -238,6 +242,7 @@ impl Caller {
             reply_to,
             deadline: if job.deadline() > 0 { job.deadline() } else { soon(shared) },
             head_request: job.method() == "HEAD",
+            codec: job.codec(),
             claim: claimed.number,
             batch: claimed.batch,
             crashes: claimed.crashes,
@@ -280,7 +285,7 @@ impl Caller {
         }
         let body = if self.head_request { b"" } else { body };
         let message = borrowed(&headers, |headers| {
-            encoded(&AnswerHead { status, headers, hold, session, ..self.first_head() }, body)
+            self.encoded(&AnswerHead { status, headers, hold, session, ..self.first_head() }, body)
         });
         Answer {
             reply_to: reply_to.clone(),
@@ -290,6 +295,18 @@ impl Caller {
             claim: self.claim,
             acknowledges: self.acknowledgement(),
         }
+    }
+
+    fn encoded(&self, head: &AnswerHead<'_>, body: &[u8]) -> Vec<u8> {
+        // What a head takes beside its headers: id, numbers, braces.
+        const HEAD_ROOM: usize = 96;
+        let headers: usize = head.headers.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
+        let mut message = Vec::with_capacity(HEAD_ROOM + headers + body.len());
+        match self.codec {
+            Codec::Json => encode_answer(&mut message, head, body),
+            Codec::MsgPack => encode_packed_answer(&mut message, head, body),
+        }
+        message
     }
 
     fn head(&self) -> AnswerHead<'_> {
@@ -330,15 +347,6 @@ fn soon(shared: &Shared) -> u64 {
     shared.context.clock.now_ms() + WITHOUT_DEADLINE_MS
 }
 
-fn encoded(head: &AnswerHead<'_>, body: &[u8]) -> Vec<u8> {
-    // What a head takes beside its headers: id, numbers, braces.
-    const HEAD_ROOM: usize = 96;
-    let headers: usize = head.headers.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
-    let mut message = Vec::with_capacity(HEAD_ROOM + headers + body.len());
-    encode_answer(&mut message, head, body);
-    message
-}
-
 /// Sends a body in parts until its client has left; gives what is left to be said.
 async fn pump_while_wanted(shared: &Shared, caller: &Caller, parts: Parts) -> Option<Answer> {
     let complete = tokio::select! {
@@ -370,9 +378,9 @@ async fn pump(shared: &Shared, caller: &Caller, parts: Parts) -> bool {
         let more = !piece.last;
         let message = if n == 0 {
             let head = AnswerHead { status, more, session: change.as_ref(), ..caller.first_head() };
-            borrowed(&headers, |headers| encoded(&AnswerHead { headers, ..head }, &piece.body))
+            borrowed(&headers, |headers| caller.encoded(&AnswerHead { headers, ..head }, &piece.body))
         } else {
-            encoded(&AnswerHead { n, more, ..caller.head() }, &piece.body)
+            caller.encoded(&AnswerHead { n, more, ..caller.head() }, &piece.body)
         };
         caller.part(message, shared, part, piece.last).into_iter().for_each(|answer| shared.outlet.send(answer));
         if piece.last {
@@ -385,6 +393,6 @@ async fn pump(shared: &Shared, caller: &Caller, parts: Parts) -> bool {
 /// Ends a stream without completing it, in the way of the contract: by a gap that cannot be closed.
 fn abort(shared: &Shared, caller: &Caller, n: u64, error: &BoxError, part: StreamPart) {
     failure(shared, &caller.id, error);
-    let message = encoded(&AnswerHead { n: n + ABORTING_GAP, ..caller.head() }, b"");
+    let message = caller.encoded(&AnswerHead { n: n + ABORTING_GAP, ..caller.head() }, b"");
     caller.part(message, shared, part, true).into_iter().for_each(|answer| shared.outlet.send(answer));
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis_protocol::resp2::types::BytesFrame;
-use tempest_protocol::Keys;
+use tempest_protocol::{Keys, pushed_ms};
 
 use super::super::wire::Command;
 use super::{Control, ControlError, number};
@@ -38,35 +38,5 @@ impl Control {
             Waiting { depth: number(&pair[0]).unwrap_or_default(), oldest }
         };
         Ok(replies.chunks_exact(2).map(of).collect())
-    }
-}
-
-/// When a front pushed the job that begins so. Its first six fields stand in one order and hold no quotes.
-fn pushed_ms(head: &[u8]) -> Option<u64> {
-    let text = String::from_utf8_lossy(head);
-    let rest = text.strip_prefix(r#"{"v":1,"id":""#)?;
-    let (_, rest) = rest.split_once(r#"","attempt":"#)?;
-    let (_, rest) = rest.split_once(r#","deadline":"#)?;
-    let (deadline, rest) = rest.split_once(r#","timeout_ms":"#)?;
-    let (timeout, _) = rest.split_once(',')?;
-    deadline.parse::<u64>().ok()?.checked_sub(timeout.parse().ok()?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_of_the_push_is_read_off_the_first_fields() {
-        let job = br#"{"v":1,"id":"k3v9.0-1f","attempt":1,"deadline":1795000030000,"timeout_ms":29998,"reply_to":"t"#;
-        assert_eq!(pushed_ms(job), Some(1_795_000_000_002));
-        for other in [
-            "",
-            "{}",
-            r#"{"v":1,"id":"a","attempt":1,"queue":"mail"}"#,
-            r#"{"v":1,"id":"a","attempt":1,"deadline":5,"timeout_ms":9,"#,
-        ] {
-            assert_eq!(pushed_ms(other.as_bytes()), None, "{other}");
-        }
     }
 }

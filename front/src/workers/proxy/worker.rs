@@ -6,9 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use tempest_protocol::{QueueKeys, QueueName};
+use tempest_protocol::{Peek, QueueKeys, QueueName, peek_job};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::super::Jobs;
@@ -182,9 +180,9 @@ impl Worker {
 
     /// It gets a job, which it runs as soon as it has it.
     pub(super) fn take(&self, number: u64, job: &[u8], crashed: bool) {
-        let Head { id, reply_to } = head(job);
+        let Peek { id, awaited } = peek_job(job);
         self.jobs.began(&self.claimer.id, &id);
-        self.held.borrow_mut().insert(number, Held { id, background: reply_to.is_none(), crashed });
+        self.held.borrow_mut().insert(number, Held { id, background: !awaited, crashed });
     }
 
     /// A connection that took these is closed.
@@ -220,17 +218,4 @@ impl Worker {
         }
         self.held.borrow().iter().filter(|(_, held)| held.background).map(|(number, _)| *number).collect()
     }
-}
-
-/// What matters of a job's first line.
-#[derive(Default, Deserialize)]
-struct Head {
-    id: String,
-    #[serde(default)]
-    reply_to: Option<IgnoredAny>,
-}
-
-fn head(job: &[u8]) -> Head {
-    let line = memchr::memchr(b'\n', job).map_or(job, |end| &job[..end]);
-    serde_json::from_slice(line).unwrap_or_default()
 }

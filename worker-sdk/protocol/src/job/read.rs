@@ -223,7 +223,12 @@ pub(super) fn careful(head: &str, body: Bytes) -> Result<Job, JobError> {
     if head.trim_ascii_start().starts_with('[') {
         return Err(JobError::NotObject);
     }
-    checked(JobFields { body, ..serde_json::from_str(head)? })
+    // A structure takes no name twice, and a tree no number that is too large for it.
+    let fields = serde_json::from_str(head).or_else(|error| {
+        let tree: Option<Value> = serde_json::from_str(head).ok();
+        tree.and_then(|tree| serde_json::from_value(tree).ok()).ok_or(error)
+    })?;
+    checked(JobFields { body, ..fields })
 }
 
 /// One map, and nothing behind it; its fields go through the same structure.
@@ -487,5 +492,14 @@ mod tests {
         assert_eq!((job.id(), job.path(), job.method(), job.query()), ("a", "/\u{fc}", "", None));
         assert_eq!((job.header("a"), job.header("b"), job.headers().count()), (Some("\""), Some("2"), 2));
         assert_eq!((&job.body()[..], job.reply_to()), (b"body".as_slice(), None));
+    }
+
+    #[test]
+    fn the_last_of_two_fields_counts() {
+        let message = Bytes::from_static(b"{\"v\":1,\"id\":\"a\",\"id\":\"b\",\"headers\":{\"x\":\"1\",\"x\":\"2\"}}");
+        let job = decode_job(&message).expect("a job");
+        assert_eq!((job.id(), job.header("x")), ("b", Some("2")));
+        let list = Bytes::from_static(b"{\"v\":1,\"id\":\"a\",\"id\":7}");
+        assert!(decode_job(&list).is_err());
     }
 }

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from ._codec import PART_BYTES, TEXT, HeaderValue, encode_answer, encode_cut, encode_plain, encode_text
 from ._json import dumps
+from ._msgpack import PackedFields, spell
 from ._request import Request
 from ._response import BYTES, JSON, Response, default_type, piece, whole_body
 from ._routing import NoHandler
@@ -33,16 +34,21 @@ def _took(request: Request) -> Optional[int]:
     return int((monotonic() - began) * 1e6) if began else None
 
 
+def _spelled(request: Request, message: bytes) -> bytes:
+    """An answer in the spelling of its job."""
+    return spell(message) if type(request.fields) is PackedFields else message
+
+
 def plain(request: Request, status: int, text: str) -> bytes:
     """A short text as an answer."""
     body = text.encode("utf-8", "replace")
-    return encode_plain(request.id, request.attempt, status, TEXT, body, _took(request))
+    return _spelled(request, encode_plain(request.id, request.attempt, status, TEXT, body, _took(request)))
 
 
 def usual(request: Request, result: Any) -> Optional[bytes]:
     """The one message of a short text, dict, list or bytes, without a Response in between; None where the result
     is something else. The same bytes as `whole` gives."""
-    if request.opened_session is not None:
+    if request.opened_session is not None or type(request.fields) is PackedFields:
         return None
     kind = type(result)
     if kind is str:
@@ -73,7 +79,7 @@ def whole(request: Request, response: Response) -> List[bytes]:
     held = "" if response.hold is None else response.hold.encode()
     session = change(request, response.session)
     head = (request.id, request.attempt, response.status, response.headers)
-    return [encode_answer(*head, body, hold=held, session=session, took=_took(request))]
+    return [_spelled(request, encode_answer(*head, body, hold=held, session=session, took=_took(request)))]
 
 
 def _parts(request: Request, response: Response, body: bytes) -> List[bytes]:
@@ -119,7 +125,7 @@ class Stream:
 
     def cut(self) -> None:
         """Give up after the first message: the front cuts the response, so that the client can tell."""
-        self._send(encode_cut(self._request.id, self._request.attempt, self.n))
+        self._send(_spelled(self._request, encode_cut(self._request.id, self._request.attempt, self.n)))
 
     def _message(self, part: bytes, more: bool) -> None:
         status: Optional[int] = self._response.status if self.n == 0 else None
@@ -127,7 +133,7 @@ class Stream:
         session = change(self._request, self._response.session) if self.n == 0 else ""
         took = _took(self._request) if self.n == 0 else None
         head = (self._request.id, self._request.attempt, status, headers)
-        self._send(encode_answer(*head, part, self.n, more, session=session, took=took))
+        self._send(_spelled(self._request, encode_answer(*head, part, self.n, more, session=session, took=took)))
         self.n += 1
 
 
@@ -138,9 +144,8 @@ def refusal(request: Request, error: NoHandler) -> bytes:
     headers: Dict[str, HeaderValue] = {"content-type": TEXT}
     if error.allow:
         headers["allow"] = error.allow
-    return encode_answer(
-        request.id, request.attempt, error.status, headers, f"{error.text}\n".encode("utf-8", "replace")
-    )
+    body = f"{error.text}\n".encode("utf-8", "replace")
+    return _spelled(request, encode_answer(request.id, request.attempt, error.status, headers, body))
 
 
 def failure(request: Request, error: BaseException, development: bool) -> bytes:

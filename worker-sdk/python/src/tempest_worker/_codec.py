@@ -1,6 +1,6 @@
 """The wire format: reads jobs, writes answers. Version 1 of the contract.
 
-A message is one JSON object, then optionally a line feed and the raw body. The reader checks only what the worker
+A message is one JSON object, then optionally a line feed and the raw body; or one MessagePack map. The reader checks only what the worker
 itself relies on; the rest is read when a handler asks for it. The writer refuses whatever the front would have to
 refuse, so that a mistake is reported in the worker's log and not as a bare 502. No I/O.
 """
@@ -11,6 +11,7 @@ import re
 from operator import itemgetter
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple, Union
 
+from . import _msgpack
 from ._json import loads, quote
 
 #: The version of the contract that this module speaks.
@@ -38,6 +39,7 @@ _MAX_FIELDS = 32
 #: The shape of the latest job: comparing is cheaper than looking up. One tuple, so that threads see both or none.
 _latest: Tuple[Tuple[Any, ...], Callable[[Any], Any]] = ((), itemgetter("v"))
 _TEXT_ONLY = {str}
+_MARKERS = frozenset(bytes((each,)) for each in _msgpack.MARKERS)
 #: Heads of plain answers, by status and content type.
 _heads: Dict[Tuple[int, str], str] = {}
 _MAX_HEADS = 1024
@@ -48,7 +50,10 @@ class Malformed(ValueError):
 
 
 def decode_job(raw: bytes) -> Tuple[Dict[str, Any], bytes]:
-    """Split a job message into its fields and its body. Raises Malformed."""
+    """Split a job message into its fields and its body. Raises Malformed, and MissingPackage where the message is in
+    MessagePack and the package for it is not there."""
+    if raw[:1] in _MARKERS:
+        return _decode_packed(raw)
     head, _, body = raw.partition(b"\n")
     try:
         fields = loads(head)
@@ -56,6 +61,17 @@ def decode_job(raw: bytes) -> Tuple[Dict[str, Any], bytes]:
         raise Malformed(f"the first line is not a JSON object: {error}") from None
     if type(fields) is not dict:
         raise Malformed("the first line is not a JSON object")
+    _check(fields)
+    return fields, body
+
+
+def _decode_packed(raw: bytes) -> Tuple[Dict[str, Any], bytes]:
+    try:
+        fields, body = _msgpack.decode(raw)
+    except ValueError as error:
+        raise Malformed(f"the message is no MessagePack map: {error}") from None
+    if type(body) is not bytes:
+        raise Malformed("`body` is neither bin nor str")
     _check(fields)
     return fields, body
 

@@ -73,7 +73,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stop` or a signal; then end in order. The first loop runs in the calling thread. Raises
-        what a loop raised, which is always a mistake in this package."""
+        what a loop raised: MissingPackage, or a mistake in this package."""
         restore = self._take_signals()
         log.info(
             "tempest-worker %s (pid %d) takes jobs from %s at %s",
@@ -113,6 +113,8 @@ class Worker:
         try:
             loop.run()
         except BaseException as error:
+            # What it had claimed is taken back as from a thread that died.
+            loop.holds = True
             self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
