@@ -85,7 +85,7 @@ def _first_map(message: bytes) -> Tuple[Any, bytes]:
     unpacker.feed(message)
     try:
         value = unpacker.unpack()
-        if _depth(value) > 64:
+        if _depth(value) > 127:
             raise ValueError("too deep")
     except (msgpack.OutOfData, ValueError, RecursionError, msgpack.UnpackException, TypeError, UnicodeError):
         raise Rejected("not-msgpack", None) from None

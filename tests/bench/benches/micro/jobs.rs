@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::Criterion;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tempest_protocol::{JobHead, JobWriter};
+use tempest_protocol::{JobHead, JobWriter, WriteJob};
 
 /// What a browser sends with a request from a page that has cookies.
 const BROWSER: [(&str, &str); 16] = [

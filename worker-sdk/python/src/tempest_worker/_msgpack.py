@@ -6,6 +6,7 @@ package writes anyway. Needs the package `msgpack`, which is not installed by de
 
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, Tuple
 
 from ._json import loads as loads_json
@@ -18,7 +19,7 @@ except ImportError:
 #: First bytes of a MessagePack map, which no JSON begins with.
 MARKERS = frozenset((*range(0x80, 0x90), 0xDE, 0xDF))
 #: How deeply maps and lists may be nested, the message itself included.
-_MAX_DEPTH = 64
+_MAX_DEPTH = 127
 
 
 class MissingPackage(RuntimeError):
@@ -52,6 +53,8 @@ def decode(raw: bytes) -> Tuple[PackedFields, Any]:
     if type(fields) is not dict:
         raise ValueError("it is no map")
     _check_nesting(fields, _MAX_DEPTH)
+    if fields.get("session") and not _is_json(fields["session"]):
+        fields["session"] = Foreign()
     body = fields.pop("body", b"")
     if type(body) is str:
         body = body.encode("utf-8", "surrogateescape")
@@ -86,6 +89,16 @@ def _is_broken(value: Any) -> bool:
     if type(value) is dict:
         return any(_is_broken(_name(name)) or _is_broken(each) for name, each in value.items())
     return False
+
+
+def _is_json(value: Any) -> bool:
+    if type(value) is dict:
+        return all(map(_is_json, value.values()))
+    if type(value) is list:
+        return all(map(_is_json, value))
+    if type(value) is float:
+        return math.isfinite(value)
+    return value is None or type(value) in (str, int, bool)
 
 
 def _check_nesting(value: Dict[Any, Any], depth: int) -> None:
