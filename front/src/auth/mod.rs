@@ -6,6 +6,8 @@
 
 mod bearer;
 mod fetch;
+#[doc(hidden)]
+pub mod fuzz;
 mod keys;
 mod refresh;
 mod rights;

@@ -11,6 +11,8 @@ mod answers;
 pub mod claims;
 pub mod control;
 mod dial;
+#[doc(hidden)]
+pub mod fuzz;
 mod link;
 pub mod log;
 mod outgoing;

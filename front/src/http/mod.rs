@@ -9,6 +9,8 @@ mod cors;
 mod current;
 mod files;
 mod forwarded;
+#[doc(hidden)]
+pub mod fuzz;
 mod hold;
 mod publish;
 mod request_reply;
@@ -365,7 +367,7 @@ fn check_shape(request: &Request<Incoming>) -> Result<(), Failure> {
 
 /// The host that the client named: of an absolute URI, else of the one Host header that HTTP/1.1 demands
 /// (RFC 9112, section 3.2).
-pub(crate) fn host_of(request: &Request<Incoming>) -> Result<Option<&str>, Failure> {
+pub(crate) fn host_of<B>(request: &Request<B>) -> Result<Option<&str>, Failure> {
     let mut values = request.headers().get_all(http::header::HOST).iter();
     let (first, second) = (values.next(), values.next());
     if second.is_some() {

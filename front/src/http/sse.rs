@@ -181,7 +181,7 @@ pub(super) fn no_room(context: &Context, refused: Refused) -> Failure {
 }
 
 /// True where `Accept` is missing or has a range that event streams fall into.
-fn accepts_events(headers: &HeaderMap) -> bool {
+pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
     let mut named = false;
     for value in headers.get_all(header::ACCEPT) {
         for range in String::from_utf8_lossy(value.as_bytes()).split(',') {

@@ -30,7 +30,7 @@ pub(super) fn read(request: &Request<Incoming>, in_path: &str, channels: &Channe
     of(request.headers(), request.uri().query().unwrap_or_default(), in_path, channels)
 }
 
-fn of(headers: &HeaderMap, query: &str, in_path: &str, channels: &Channels) -> Result<Ask, Failure> {
+pub(super) fn of(headers: &HeaderMap, query: &str, in_path: &str, channels: &Channels) -> Result<Ask, Failure> {
     let limit = channels.name_bytes;
     let mut wanted = Vec::new();
     if !in_path.is_empty() {
@@ -135,14 +135,21 @@ fn time(text: &str) -> Option<u64> {
         b'Z' | b'z' if zone.len() == 1 => 0,
         sign @ (b'+' | b'-') => {
             let [hours, minutes] = parts(&zone[1..], ':')?.try_into().ok()?;
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
             (hours * 60 + minutes) * if sign == b'-' { -1 } else { 1 }
         }
         _ => return None,
     };
+    // Before anything is reckoned with them: any of these may have as many digits as a number takes.
+    if !ranges {
+        return None;
+    }
     number(fraction)?;
     let fraction = format!("0.{fraction}").parse::<f64>().ok()?;
     let seconds = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset * 60;
-    ranges.then(|| u64::try_from(seconds * 1000 + (fraction * 1000.0) as i64).ok()).flatten()
+    u64::try_from(seconds * 1000 + (fraction * 1000.0) as i64).ok()
 }
 
 /// Days from 1970 to a date (Hinnant, "chrono-Compatible Low-Level Date Algorithms").
@@ -190,6 +197,10 @@ fn has_broken_percent(encoded: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn id(text: &str) -> LogId {
@@ -228,8 +239,37 @@ mod tests {
             "2026-11-18T00:00Z",
             "ü026-11-18T00:00:00Z",
             "1969-01-01T00:00:00Z",
+            "2026-11-18T9223372036854775807:00:00Z",
+            "2026-11-18T00:00:00+9223372036854775807:00",
+            "2026-11-18T00:00:00+24:00",
         ] {
             assert_eq!(start(bad), Start::Unknown, "{bad}");
+        }
+    }
+
+    /// As few as a client may encode.
+    const FEW: &AsciiSet = &CONTROLS.add(b'%').add(b'&').add(b'#').add(b'?');
+
+    proptest! {
+        #[test]
+        fn a_name_comes_out_as_it_was_encoded(name in "[^\u{0}-\u{1f}\u{7f}-\u{9f}]{1,40}", all in any::<bool>()) {
+            let set = if all { NON_ALPHANUMERIC } else { FEW };
+            let encoded = utf8_percent_encode(&name, set).to_string();
+            prop_assert_eq!(channel_name(&encoded, 1024).as_deref(), Ok(&*name));
+        }
+
+        #[test]
+        fn a_list_of_ids_comes_back_as_it_was_sent(ids in vec((any::<u64>(), any::<u64>()), 1..16)) {
+            let ids: Vec<LogId> = ids.into_iter().map(|(ms, number)| LogId { ms, number }).collect();
+            let text = ids.iter().map(LogId::to_string).collect::<Vec<_>>().join(",");
+            let expected: Vec<Start> = ids.iter().copied().map(Start::After).collect();
+            prop_assert_eq!(starts(Some(&text), Start::Latest, ids.len()), expected);
+            prop_assert_eq!(starts(Some(&text), Start::Latest, ids.len() + 1), vec![Start::Unknown; ids.len() + 1]);
+        }
+
+        #[test]
+        fn no_text_breaks_the_reader_of_times(text in "[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9:.Zz+-]{0,40}") {
+            start(&text);
         }
     }
 

@@ -9,6 +9,8 @@ mod catch_up;
 mod census;
 mod channel;
 mod frame;
+#[doc(hidden)]
+pub mod fuzz;
 mod lag;
 mod life;
 mod log;

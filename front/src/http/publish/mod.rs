@@ -5,6 +5,7 @@
 //! other reactors are asked for their streams in [`count`].
 
 mod count;
+pub(super) mod fuzz;
 mod message;
 mod send;
 

@@ -8,6 +8,8 @@
 mod connection;
 mod control;
 mod exchange;
+#[doc(hidden)]
+pub mod fuzz;
 mod pop;
 mod scan;
 mod value;
