@@ -6,6 +6,7 @@ use http::HeaderMap;
 
 use super::{bearer, token};
 use crate::config::{Config, Tokens};
+use crate::origin::is_from_us;
 
 static LIMITS: LazyLock<Tokens> = LazyLock::new(|| Config::default().channels.tokens);
 
@@ -15,7 +16,7 @@ pub(crate) fn look(headers: &HeaderMap, query: Option<&str>, host: Option<&str>)
         assert!(!text.is_empty(), "an empty token is none");
         token_head(text.as_bytes());
     }
-    bearer::is_from_us(headers, host, &["https://app.example".to_owned()]);
+    is_from_us(headers, host, &["https://app.example".to_owned()]);
 }
 
 /// The head of a token.
