@@ -60,7 +60,7 @@ fn front() -> Rc<Front> {
     FRONT.with(|front| {
         let made = front.get_or_init(|| {
             let config = Config::from_toml(CONFIG, std::path::Path::new(".")).expect("the configuration above is good");
-            let (router, _) = Router::new(&config.routes, &Keys::new("tempest"), config.limits.queue_depth);
+            let (router, _) = Router::new(&config.routes, &Keys::new("tempest"), config.limits.queue_depth, &[]);
             Rc::new(Front { router, channels: config.channels })
         });
         Rc::clone(made)
