@@ -13,6 +13,7 @@ use super::publish::fuzz as publish;
 use super::router::{Router, Target};
 use super::{host_of, respond, sse, subscribe};
 use crate::config::{Channels, Config};
+use crate::telemetry::Metrics;
 
 /// A front's routes and settings.
 struct Front {
@@ -60,7 +61,8 @@ fn front() -> Rc<Front> {
     FRONT.with(|front| {
         let made = front.get_or_init(|| {
             let config = Config::from_toml(CONFIG, std::path::Path::new(".")).expect("the configuration above is good");
-            let (router, _) = Router::new(&config.routes, &Keys::new("tempest"), config.limits.queue_depth, &[]);
+            let (keys, metrics) = (Keys::new("tempest"), Metrics::new());
+            let (router, _) = Router::new(&config.routes, &keys, config.limits.queue_depth, &[], &metrics);
             Rc::new(Front { router, channels: config.channels })
         });
         Rc::clone(made)
@@ -78,13 +80,13 @@ pub fn request(data: &[u8]) {
     Allowed::of(&front.channels, request.headers());
     sse::accepts_events(request.headers());
     crate::auth::fuzz::look(request.headers(), query, host);
-    match front.router.find(request.method(), host, path) {
+    match front.router.find(request.method(), host, path).map(|(target, _)| target) {
         Ok(Target::Subscribe { channel }) => subscription(request.headers(), query, &channel, &front.channels),
         Ok(Target::Publish { channel, .. }) => {
             publish::request(request.headers(), query, channel.as_deref(), body, &front.channels);
         }
         Ok(Target::Files { rest, .. }) => super::files::check_names(&rest),
-        Ok(Target::Queue(_)) | Err(_) => {}
+        Ok(Target::Queue(..)) | Err(_) => {}
     }
 }
 
