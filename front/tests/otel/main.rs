@@ -43,7 +43,9 @@ impl World {
         listener.set_nonblocking(true).expect("a socket");
         let url = redis.url().parse().expect("the URL of a Redis");
         let sockets = (vec![listener], Duration::from_secs(10));
-        let running = runtime.block_on(async { server::start(Arc::new(config), sockets, url, AccessLog::off()) });
+        let running = runtime.block_on(async {
+            server::start(Arc::new(config), sockets, url, AccessLog::start(tempest::config::AccessLog::Off))
+        });
         let running = running.unwrap_or_else(|error| panic!("{error}"));
         wait_until("the front to be ready", || running.view().not_ready().is_none());
         Self { redis, collector, running, runtime, mark }

@@ -42,6 +42,7 @@ fn encoded(answer: &Answer<'_>, encode: fn(&mut Vec<u8>, &AnswerHead<'_>, &[u8])
         headers: &headers,
         n: answer.n,
         more: answer.more,
+        took: answer.took,
         hold: answer.hold.as_deref(),
         session: answer.session.as_deref(),
     };

@@ -32,6 +32,8 @@ fn traffic(world: &mut World) {
     let mut stream = world.front.subscribe("news");
     world.redis.publish("news", "hello");
     assert_eq!(stream.event().data, "hello");
+    // Counted behind the write that the reader has seen.
+    wait_until("the delivery to be counted", || world.count("tempest_stream_deliveries_total", &[]) == 1);
 }
 
 #[test]
@@ -88,6 +90,7 @@ fn how_deep_a_queue_is_and_how_old_its_oldest_job() {
     let mut world = World::start();
     let queue = |world: &World, name: &str| world.metrics().sum(name, &["queue=\"web\""]);
     let oldest = |world: &World| queue(world, "tempest_queue_oldest_job_age_seconds");
+    wait_until("the first look", || world.front.admin().get("/metrics").text().contains("oldest_job_age_seconds{"));
     assert_eq!((queue(&world, "tempest_queue_depth"), oldest(&world)), (0.0, 0.0));
     let mut https = [world.http(), world.http()];
     https.iter_mut().for_each(|http| http.request("GET", "/", &[], b""));

@@ -149,6 +149,7 @@ fn encoded(wanted: &Wanted, encode: fn(&mut Vec<u8>, &AnswerHead<'_>, &[u8])) ->
         headers: &headers,
         n: *n,
         more: *more,
+        took: (*attempt > 0).then_some(u64::from(*attempt)),
         hold: hold.as_ref(),
         session: session.as_ref(),
     };
@@ -237,6 +238,8 @@ fn to_rmpv(value: &Value) -> rmpv::Value {
 
 // ---- jobs ------------------------------------------------------------------------------------------------------
 
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 /// What a front puts into a job.
 #[derive(Clone, Debug)]
 struct Asked {
@@ -281,7 +284,13 @@ impl Asked {
             peer: "127.0.0.1:5000",
             server: "127.0.0.1:1337",
             enqueued: self.numbers[2],
+            traceparent: self.is_traced().then_some(TRACE),
+            tracestate: self.query.as_deref().filter(|_| self.is_traced()),
         }
+    }
+
+    fn is_traced(&self) -> bool {
+        self.numbers[2] % 2 == 1
     }
 
     fn written(&self, mut writer: impl WriteJob) {
@@ -321,6 +330,12 @@ impl Asked {
             "query": self.query, "host": self.host, "scheme": "http", "http": "1.1", "peer": "127.0.0.1:5000",
             "server": "127.0.0.1:1337", "enqueued": self.numbers[2], "headers": headers,
         });
+        if self.is_traced() {
+            expected["traceparent"] = json!(TRACE);
+            if let Some(query) = &self.query {
+                expected["tracestate"] = json!(query);
+            }
+        }
         if let Some((session, max)) = &self.session {
             expected["session"] = Value::Object(session.clone());
             expected["session_max"] = json!(max);
@@ -338,6 +353,11 @@ fn seen(job: &Job) -> Value {
         "path": job.path(), "query": job.query(), "host": job.host(), "scheme": job.scheme(), "http": job.http(),
         "peer": job.peer(), "server": job.server(), "enqueued": job.enqueued(), "headers": headers,
     });
+    for (name, value) in [("traceparent", job.traceparent()), ("tracestate", job.tracestate())] {
+        if let Some(value) = value {
+            seen[name] = json!(value);
+        }
+    }
     if job.session_text().is_some() {
         seen["session"] = Value::Object(job.session());
         seen["session_max"] = json!(job.session_max());
