@@ -57,7 +57,7 @@ impl Connections {
                 Err(why) => return context.metrics.endings.inc(why),
             }
         }
-        let peer = Peer::new(ends.0, ends.1, &current.get().config.front.proxies);
+        let peer = Peer::new(ends.0, ends.1);
         match admit(&current.get(), ends.0) {
             Some(place) => peer.place.set(place),
             None => return close(socket, &one_too_many()).await,

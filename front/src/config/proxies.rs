@@ -50,6 +50,11 @@ pub enum ProxyProtocol {
 }
 
 impl Proxies {
+    /// True where what headers say is believed of whoever connects from `address`.
+    pub fn believes(&self, address: IpAddr) -> bool {
+        self.forwarded != Forwarded::Off && self.trusts(address)
+    }
+
     /// True where `address` is that of a trusted proxy.
     pub fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();

@@ -23,10 +23,12 @@ pub struct Client<'p> {
 impl<'p> Client<'p> {
     /// Decides who it is; what a trusted proxy says and nobody can read is counted.
     pub(super) fn of(context: &Context, peer: &'p Rc<Peer>, headers: &HeaderMap) -> Self {
-        if !peer.believed {
+        // Asked for each request: a proxy that is not trusted any more may have connections open.
+        let proxies = &context.config.front.proxies;
+        if !proxies.believes(peer.remote.ip()) {
             return Self { peer, told: None };
         }
-        let told = forwarded::read(headers, peer.remote, &context.config.front.proxies);
+        let told = forwarded::read(headers, peer.remote, proxies);
         if told.malformed {
             context.metrics.forwarded_malformed.inc();
         }

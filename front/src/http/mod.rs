@@ -33,7 +33,7 @@ use http::{HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 
 use crate::auth::Auth;
-use crate::config::{Config, Forwarded, Proxies};
+use crate::config::Config;
 use crate::error::Failure;
 use crate::hub::{Hub, Opened, Opening};
 use crate::ident::RequestId;
@@ -103,8 +103,6 @@ pub struct Peer {
     pub address: String,
     /// The address it reached.
     pub server: String,
-    /// It is a trusted proxy, and what its headers say of its client is believed.
-    pub believed: bool,
     /// Its place among the connections of its address.
     pub place: Cell<Place>,
     /// Requests answered on it.
@@ -145,12 +143,11 @@ pub struct Detach {
 
 impl Peer {
     /// A fresh connection.
-    pub fn new(remote: SocketAddr, server: SocketAddr, proxies: &Proxies) -> Rc<Self> {
+    pub fn new(remote: SocketAddr, server: SocketAddr) -> Rc<Self> {
         Rc::new(Self {
             remote,
             address: remote.to_string(),
             server: server.to_string(),
-            believed: proxies.forwarded != Forwarded::Off && proxies.trusts(remote.ip()),
             place: Cell::default(),
             served: Cell::new(0),
             activity: Cell::new((Activity::Idle, Instant::now())),

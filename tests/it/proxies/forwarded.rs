@@ -138,3 +138,14 @@ fn a_session_is_kept_to_tls_where_the_client_has_come_by_it() {
         world.finish();
     }
 }
+
+#[test]
+fn a_proxy_that_is_not_trusted_any_more_is_not_believed_on_connections_that_it_has() {
+    let mut world = behind("x-forwarded").start();
+    let mut http = world.http();
+    assert_eq!(job_of(&mut world, &mut http, &[FOR])["peer"], "203.0.113.7:0");
+    world.configure(|text| text.replace("trusted_proxies = [\"127.0.0.1\"]", "trusted_proxies = [\"10.0.0.1\"]"));
+    assert!(world.hang_up(), "it holds");
+    assert_eq!(facts(&job_of(&mut world, &mut http, &[FOR])), own(&http));
+    world.finish();
+}
