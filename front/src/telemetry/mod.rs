@@ -6,6 +6,7 @@
 mod access;
 mod family;
 mod kinds;
+mod labels;
 pub mod level;
 pub mod logging;
 pub mod metrics;
@@ -19,10 +20,11 @@ mod trace;
 
 pub use access::{AccessLog, Entry};
 pub use kinds::{Counter, Gauge, Histogram, Label, ReasonCounter, Seconds, StatusCounter};
-pub use metrics::{
-    AnswerOutcome, Description, Ending, Held, Metrics, PublicationKind, Refusal, ResumeOutcome, Sent, SessionFault,
-    SessionOutcome, StreamDrop, TokenFault,
+pub use labels::{
+    AnswerOutcome, Ending, Held, PublicationKind, Refusal, ResumeOutcome, Sent, SessionFault, SessionOutcome,
+    StreamDrop, TokenFault,
 };
+pub use metrics::{Description, Metrics};
 pub use problems::{Problem, Problems};
 pub use series::{QueueSeries, RouteSeries};
 pub use spans::{Message, Span, Spans, What};
