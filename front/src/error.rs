@@ -85,6 +85,8 @@ pub enum Failure {
     SessionAway,
     /// A token might open it. The text says what is wrong with the one that came, for the client; None: none came.
     Unauthorized(Option<&'static str>),
+    /// The head of the request has more header fields than may be.
+    HeadTooLarge,
     /// The body exceeds the route's limit in bytes.
     BodyTooLarge(usize),
     /// The body stopped coming.
@@ -130,6 +132,7 @@ impl Failure {
             | Self::NotAcceptable(_)
             | Self::Forbidden(_)
             | Self::Unauthorized(_)
+            | Self::HeadTooLarge
             | Self::BodyTooLarge(_)
             | Self::BodyTimeout
             | Self::ClientGone

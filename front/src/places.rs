@@ -59,7 +59,8 @@ impl Places {
     ///
     /// None where there are `most` already; with 0 there is no limit, and nothing is counted.
     pub fn take(self: &Arc<Self>, holder: Holder<'_>, most: usize) -> Option<Place> {
-        if most == 0 {
+        // One who has come by a Unix socket has no address: whoever connects so would be counted together.
+        if most == 0 || has_no_address(holder) {
             return Some(Place::default());
         }
         let holder = self.key.hash_one(together(holder));
@@ -104,6 +105,13 @@ impl Place {
 impl Drop for Held {
     fn drop(&mut self) {
         self.places.give_back(self.holder);
+    }
+}
+
+fn has_no_address(holder: Holder<'_>) -> bool {
+    match holder {
+        Holder::Streams(ip) | Holder::Connections(ip) | Holder::Requests(ip) => ip.is_unspecified(),
+        Holder::UserStreams(_) | Holder::Route { .. } => false,
     }
 }
 

@@ -7,24 +7,24 @@
 mod reload;
 
 use std::cell::Cell;
-use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::broker::{self, Broker, Command, Pushed, Sink};
 use crate::config::RedisUrl;
-use crate::connection::Connections;
+use crate::connection::{Arrival, Connections};
 use crate::error::Failure;
 use crate::http::{Context, Counts, Current, Publishing, Router};
 use crate::hub::{Census, Hub, Totals};
 use crate::ident::{FrontId, ReactorId};
 use crate::lifecycle::{Life, Phase, Signs};
+use crate::listener::Entrance;
 use crate::queue::{Dispatch, Holds, Keeper};
 use crate::registry::Registry;
 use crate::telemetry::{Metrics, Problems, Spans, Traces};
@@ -66,8 +66,8 @@ pub struct Shared {
     pub host: String,
     /// When the process started, in ms since the epoch.
     pub started: u64,
-    /// The addresses listened on.
-    pub listening: Vec<SocketAddr>,
+    /// Where browsers come in.
+    pub listening: Vec<Arc<Entrance>>,
     /// The address of the admin listener, once it is known.
     pub admin: OnceLock<SocketAddr>,
 }
@@ -82,7 +82,7 @@ pub struct Handle {
 /// What a reactor is given by its process.
 enum Given {
     /// A connection to serve.
-    Connection(StdTcpStream, Guard),
+    Connection(Arrival, Guard),
     /// Settings that hold from now on; the sender says when they do.
     Settings(Settings, oneshot::Sender<()>),
 }
@@ -108,7 +108,7 @@ impl Handle {
 
     /// Hands over an accepted socket. The number of sockets under way is bounded by the limit on connections, which
     /// whoever accepts has checked.
-    pub fn give(&self, socket: StdTcpStream, metrics: &Arc<Metrics>) {
+    pub fn give(&self, socket: Arrival, metrics: &Arc<Metrics>) {
         self.open.fetch_add(1, Ordering::Relaxed);
         metrics.connections_open.inc();
         let guard = Guard { open: Arc::clone(&self.open), metrics: Arc::clone(metrics) };
@@ -250,8 +250,7 @@ impl Reactor {
         until_the_end(life, async move { shared.signs.give(index).await });
     }
 
-    fn serve(&self, socket: StdTcpStream, guard: Guard) {
-        let Ok(socket) = TcpStream::from_std(socket) else { return };
+    fn serve(&self, socket: Arrival, guard: Guard) {
         let (current, connections) = (Rc::clone(&self.current), Rc::clone(&self.connections));
         let serving = Serving::new(&self.serving);
         tokio::task::spawn_local(async move {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::admin::{Admin, Asks, Reloads, Report, Subject, reloads};
 use crate::config::{Loaded, Mode, RedisUrl};
 use crate::lifecycle::Phase;
-use crate::listener::{Listeners, Passed};
+use crate::listener::{Listeners, Passed, addresses};
 use crate::notify::{Notifier, State};
 use crate::reload::Reloading;
 use crate::server::{self, Running, StartError, View};
@@ -39,8 +39,7 @@ pub fn front(loaded: Loaded, passed: Vec<Passed>, logging: &Logging) -> Result<(
         let redis = config.redis.url.clone().unwrap_or_else(default_redis);
         let listeners = Listeners::open(&config.front, passed)?;
         let running = server::start(config, (listeners.http, listeners.patience), redis, access.clone())?;
-        let http: Vec<String> = running.addresses().iter().map(ToString::to_string).collect();
-        tracing::info!(http = http.join(","), "listening");
+        tracing::info!(http = addresses(running.entrances()), "listening");
         let (reloads, asks) = reloads();
         // It answers until the drain is over: «not ready» is an answer too.
         let _admin = listeners.admin.map(|listener| admin(&running, listener, reloads)).transpose()?;

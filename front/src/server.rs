@@ -5,28 +5,33 @@
 //! processes are the callers'.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, RedisUrl};
+use crate::connection::Arrival;
 use crate::http::early_response;
 use crate::hub::Census;
 use crate::ident::FrontId;
 use crate::lifecycle::{Life, Lifecycle, Phase, PhaseSetter, Signs};
-use crate::listener::{BACKLOG, ListenError, Shortage};
+use crate::listener::{
+    Accepted, Acceptor, BACKLOG, Certificates, Change, Entrance, ListenError, Listening, Shortage, Way,
+};
 use crate::reactor::{self, Handle, Settings, SettingsError, Shared};
 use crate::registry::wall_ms;
 use crate::telemetry::{AccessLog, Metrics, Problem, Problems, Refusal, Spans};
 
 /// Time between two looks whether the way to Redis is open; there is no event for it across threads.
 const CONNECTED_LOOK: Duration = Duration::from_millis(5);
+/// Time between two looks whether certificates have changed.
+const CERTIFICATES_LOOK: Duration = Duration::from_secs(1);
 /// After the grace period, this long for the refusals and the rest.
 const LAST_MOMENTS: Duration = Duration::from_secs(2);
 
@@ -52,6 +57,8 @@ pub struct Running {
     settings: Settings,
     reactors: Vec<Handle>,
     acceptors: Vec<JoinHandle<()>>,
+    /// Looks after the certificates until the end.
+    _keepers: JoinSet<()>,
 }
 
 /// A view of a running front, for the admin listener.
@@ -67,11 +74,11 @@ pub struct View {
 /// Must be called within a tokio runtime, on which the listeners run.
 pub fn start(
     config: Arc<Config>,
-    (listeners, patience): (Vec<TcpListener>, Duration),
+    (listeners, patience): (Vec<Listening>, Duration),
     redis: RedisUrl,
     access: AccessLog,
 ) -> Result<Running, StartError> {
-    let listening = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    let listening: Vec<_> = listeners.iter().map(|listening| Arc::clone(&listening.entrance)).collect();
     let lifecycle = Lifecycle::new();
     let metrics = Arc::new(Metrics::new());
     let spans = Spans::start(&config.telemetry, &metrics)?;
@@ -96,6 +103,8 @@ pub fn start(
         most_connections: AtomicUsize::new(config.limits.connections),
         at_start: settings.clone(),
     });
+    let mut keepers = JoinSet::new();
+    keepers.spawn(keep_certificates(&shared));
     let reactors = (0..shared.reactors).map(|index| reactor::start(Arc::clone(&shared), index, lifecycle.life()));
     let reactors = reactors.collect::<io::Result<Vec<_>>>()?;
     let acceptors = listeners.into_iter().map(|listener| {
@@ -110,7 +119,45 @@ pub fn start(
     });
     let acceptors = acceptors.collect();
     lifecycle.setter().advance(Phase::Ready);
-    Ok(Running { shared, lifecycle, settings, reactors, acceptors })
+    Ok(Running { shared, lifecycle, settings, reactors, acceptors, _keepers: keepers })
+}
+
+/// Looks after the certificates, in a task of this runtime that reads files elsewhere.
+fn keep_certificates(shared: &Arc<Shared>) -> impl Future<Output = ()> + Send + use<> {
+    let mut all: Vec<Arc<Certificates>> = Vec::new();
+    for entrance in &shared.listening {
+        if let Way::Tls(tls) = &entrance.way
+            && !all.iter().any(|known| Arc::ptr_eq(known, &tls.certificates))
+        {
+            all.push(Arc::clone(&tls.certificates));
+        }
+    }
+    let shared = Arc::clone(shared);
+    async move {
+        while !all.is_empty() {
+            sleep(CERTIFICATES_LOOK).await;
+            for certificates in &all {
+                let certificates = Arc::clone(certificates);
+                let changes = tokio::task::spawn_blocking(move || certificates.look()).await;
+                changes.into_iter().flatten().for_each(|change| tell_of(&shared, change));
+            }
+        }
+    }
+}
+
+fn tell_of(shared: &Shared, change: Change) {
+    match change {
+        Change::Replaced(file) => {
+            shared.metrics.certificates_replaced.inc();
+            tracing::info!(file = %file.display(), "a newer certificate is shown");
+        }
+        Change::Broken(why) => {
+            shared.metrics.certificate_failures.inc();
+            tracing::error!("a newer certificate cannot be used, the old one stays: {why}");
+            let (queue, request) = Default::default();
+            shared.problems.note(Problem { at: wall_ms(), what: "certificate", queue, request, detail: why });
+        }
+    }
 }
 
 fn host_name() -> String {
@@ -127,18 +174,19 @@ async fn connected(shared: &Shared, patience: Duration) {
     let _ = timeout(patience, connected).await;
 }
 
-async fn accept(listener: TcpListener, reactors: Vec<Handle>, shared: Arc<Shared>, mut life: Life) {
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+async fn accept(listening: Listening, reactors: Vec<Handle>, shared: Arc<Shared>, mut life: Life) {
+    let Listening { socket, entrance } = listening;
+    let Ok(listener) = Acceptor::new(socket) else { return };
     let mut shortage = Shortage::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = life.reached(Phase::Draining) => return take_waiting(listener, &reactors, &shared),
+            () = life.reached(Phase::Draining) => return take_waiting(listener, &entrance, &reactors, &shared),
         };
-        match accepted.and_then(|(socket, _)| socket.into_std()) {
+        match accepted {
             Ok(socket) => {
                 shortage.accepted();
-                hand_over(socket, &reactors, &shared);
+                hand_over(Arrival { socket, entrance: Arc::clone(&entrance) }, &reactors, &shared);
             }
             Err(error) => {
                 let Some(wait) = shortage.failed(&error) else { continue };
@@ -154,46 +202,48 @@ async fn accept(listener: TcpListener, reactors: Vec<Handle>, shared: Arc<Shared
 
 /// Takes what the kernel has accepted already: if this process is the last that holds the socket, its end would reset
 /// those connections. Where others share it, they would have been served there, and are served here as well.
-fn take_waiting(listener: tokio::net::TcpListener, reactors: &[Handle], shared: &Shared) {
-    let Ok(listener) = listener.into_std() else { return };
+fn take_waiting(listener: Acceptor, entrance: &Arc<Entrance>, reactors: &[Handle], shared: &Shared) {
+    let Ok(listener) = listener.into_bound() else { return };
     // Under a load of new connections there would be no end.
     for _ in 0..BACKLOG {
-        let Ok((socket, _)) = listener.accept() else { return };
-        // An accepted socket does not inherit this.
-        if socket.set_nonblocking(true).is_ok() {
-            hand_over(socket, reactors, shared);
-        }
+        let Ok(socket) = listener.accept_waiting() else { return };
+        hand_over(Arrival { socket, entrance: Arc::clone(entrance) }, reactors, shared);
     }
 }
 
 /// To the reactor with the fewest connections.
-fn hand_over(socket: std::net::TcpStream, reactors: &[Handle], shared: &Shared) {
+fn hand_over(arrival: Arrival, reactors: &[Handle], shared: &Shared) {
     shared.metrics.connections_accepted.inc();
     let open: usize = reactors.iter().map(Handle::open).sum();
     if open >= shared.most_connections.load(Ordering::Relaxed) {
         shared.metrics.refused.inc(Refusal::Connections);
-        refuse(socket);
+        refuse(arrival);
         return;
     }
-    let _ = socket.set_nodelay(true);
+    if let Accepted::Tcp(socket) = &arrival.socket {
+        let _ = socket.set_nodelay(true);
+    }
     if let Some(reactor) = reactors.iter().min_by_key(|reactor| reactor.open()) {
-        reactor.give(socket, &shared.metrics);
+        reactor.give(arrival, &shared.metrics);
     }
 }
 
-/// One try to say why, without waiting for anybody.
-fn refuse(mut socket: std::net::TcpStream) {
+/// One try to say why, without waiting for anybody. Before the greeting of TLS nothing would be understood.
+fn refuse(mut arrival: Arrival) {
+    if matches!(arrival.entrance.way, Way::Tls(_)) {
+        return;
+    }
     let words = early_response(
         StatusCode::SERVICE_UNAVAILABLE,
         "too many connections are open; try again later",
         Some(Duration::from_secs(1)),
     );
-    let _ = io::Write::write(&mut socket, &words);
+    let _ = arrival.socket.write_once(&words);
 }
 
 impl Running {
-    /// The addresses listened on.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    /// Where browsers come in.
+    pub fn entrances(&self) -> &[Arc<Entrance>] {
         &self.shared.listening
     }
 

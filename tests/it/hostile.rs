@@ -177,7 +177,7 @@ fn request_lines() -> Vec<Case> {
         case("CONNECT", "CONNECT test:443 HTTP/1.1\r\nHost: test:443\r\n\r\n", Refused(400)),
         case("OPTIONS *", with("OPTIONS * HTTP/1.1"), Refused(404)),
         case("a TLS greeting", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n".as_slice(), Refused(400)),
-        case("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Refused(400)),
+        case("a preface of HTTP/2 that goes wrong", "PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n", Refused(400)),
         case("a Redis command", "*1\r\n$4\r\nPING\r\n", Refused(400)),
         case("bytes of no protocol", b"\x00\x01\x02\x03\r\n\r\n".as_slice(), Refused(400)),
         case("empty lines before a request", "\r\n\r\nGET /x HTTP/1.1\r\nHost: test\r\n\r\n", Served(&["200 GET /x "])),

@@ -15,7 +15,7 @@ use crate::process::Process;
 use crate::wait::{PATIENCE, within};
 
 /// Flags for a machine without a display, without a user's sandbox and without a network of its own.
-const FLAGS: [&str; 8] = [
+const FLAGS: [&str; 9] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -24,6 +24,8 @@ const FLAGS: [&str; 8] = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    // Certificates here are made for one test.
+    "--ignore-certificate-errors",
 ];
 
 /// One browser window with a fresh profile. Dropping it ends the browser.

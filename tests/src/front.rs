@@ -20,6 +20,8 @@ pub struct Front {
     /// The process.
     pub process: Process,
     http: SocketAddr,
+    https: Option<SocketAddr>,
+    redirect: Option<SocketAddr>,
     admin: SocketAddr,
 }
 
@@ -48,9 +50,11 @@ impl Front {
 
     /// Takes a `tempest front` or `tempest up` that is about to log its addresses.
     pub fn listening(process: Process) -> Self {
-        let http = process.log.wait("the address", |line| logged(line, "http"));
-        let admin = process.log.wait("the admin address", |line| logged(line, "admin"));
-        Self { process, http, admin }
+        let line = process.log.wait("the address", |line| logged(line, "http", "").map(|_| line.to_owned()));
+        let admin = process.log.wait("the admin address", |line| logged(line, "admin", ""));
+        let at = |kind| logged(&line, "http", kind);
+        let http = at("").expect("the line has it");
+        Self { process, http, https: at("tls:"), redirect: at("redirect:"), admin }
     }
 
     /// Waits until its way to Redis is open.
@@ -69,9 +73,26 @@ impl Front {
         self.http
     }
 
+    /// Where browsers connect by TLS.
+    #[track_caller]
+    pub fn tls_address(&self) -> SocketAddr {
+        self.https.expect("it has a listener with TLS")
+    }
+
+    /// Where browsers are sent to TLS.
+    #[track_caller]
+    pub fn redirect_address(&self) -> SocketAddr {
+        self.redirect.expect("it has a listener that sends to TLS")
+    }
+
     /// Where operators connect.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// All of them where browsers connect.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        [Some(self.http), self.https, self.redirect].into_iter().flatten().collect()
     }
 
     /// A new connection.
@@ -112,10 +133,11 @@ impl Front {
     }
 }
 
-/// The first address in a field of a log line. The field decides, not the message, which differs between commands.
-fn logged(line: &str, field: &str) -> Option<SocketAddr> {
+/// The first address of a kind in a field of a log line. The field decides, not the message, which differs between
+/// commands.
+fn logged(line: &str, field: &str, kind: &str) -> Option<SocketAddr> {
     let entry: Json = serde_json::from_str(line).ok()?;
-    entry[field].as_str()?.split(',').find_map(|one| one.parse().ok())
+    entry[field].as_str()?.split(',').find_map(|one| one.strip_prefix(kind)?.parse().ok())
 }
 
 /// The values of one scrape.

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::tls::{Tls, Trust};
 use crate::wait::PATIENCE;
 
 /// A response as it came.
@@ -53,10 +54,51 @@ pub enum Chunk {
     Cut,
 }
 
+/// With TLS or without.
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<Tls>),
+}
+
+impl Stream {
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(tls) => &tls.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Tls(tls) => tls.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub struct Http {
-    stream: BufReader<TcpStream>,
+    stream: BufReader<Stream>,
     local: SocketAddr,
     remote: SocketAddr,
 }
@@ -75,7 +117,37 @@ impl Http {
         stream.set_write_timeout(Some(PATIENCE))?;
         let local = stream.local_addr()?;
         open_by_us().push(Open { local, remote: address, socket: stream.try_clone()? });
-        Ok(Self { stream: BufReader::new(stream), local, remote: address })
+        Ok(Self { stream: BufReader::new(Stream::Plain(stream)), local, remote: address })
+    }
+
+    /// Connects by TLS and asks for a certificate of `name`; any is taken that is `trusted`.
+    #[track_caller]
+    pub fn connect_tls(address: SocketAddr, name: &str, trusted: &Trust) -> Self {
+        Self::try_connect_tls(address, name, trusted).unwrap_or_else(|error| panic!("no TLS at {address}: {error}"))
+    }
+
+    /// The same, with the error in hand.
+    pub fn try_connect_tls(address: SocketAddr, name: &str, trusted: &Trust) -> io::Result<Self> {
+        let mut http = Self::try_connect(address)?;
+        let plain = http.stream.get_ref().socket().try_clone()?;
+        http.stream = BufReader::new(Stream::Tls(Box::new(trusted.greet(plain, name)?)));
+        Ok(http)
+    }
+
+    /// True where the session of TLS is one of before.
+    pub fn tls_is_resumed(&self) -> bool {
+        match self.stream.get_ref() {
+            Stream::Plain(_) => false,
+            Stream::Tls(tls) => tls.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        }
+    }
+
+    /// The certificate that was shown.
+    pub fn tls_certificate(&self) -> Option<Vec<u8>> {
+        match self.stream.get_ref() {
+            Stream::Plain(_) => None,
+            Stream::Tls(tls) => Some(tls.conn.peer_certificates()?.first()?.to_vec()),
+        }
     }
 
     /// Writes these bytes; a front that has closed already is no error, its response tells.
@@ -113,7 +185,7 @@ impl Http {
 
     /// Ends our direction; the other stays open.
     pub fn shutdown_write(&mut self) {
-        let _ = self.stream.get_ref().shutdown(Shutdown::Write);
+        let _ = self.stream.get_ref().socket().shutdown(Shutdown::Write);
     }
 
     /// The address of this end.
@@ -242,7 +314,7 @@ impl Http {
 
     /// How long reads wait.
     pub fn set_read_timeout(&mut self, time: Duration) {
-        self.stream.get_ref().set_read_timeout(Some(time)).expect("the time is not zero");
+        self.stream.get_ref().socket().set_read_timeout(Some(time)).expect("the time is not zero");
     }
 }
 

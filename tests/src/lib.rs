@@ -1,6 +1,6 @@
 //! The harness: starts real Redis servers, fronts, workers and browsers, and asserts that they leave nothing.
 //!
-//! It speaks HTTP, RESP, SSE and WebDriver over plain sockets, so that a test sees exact bytes and shares no code
+//! It speaks HTTP, RESP, SSE and WebDriver over plain sockets (TLS by rustls), so that a test sees exact bytes and shares no code
 //! with what it tests. It must not depend on the front's library: it knows the binary and the contract alone.
 
 mod base64;
@@ -9,6 +9,7 @@ pub mod browser;
 mod claimer;
 mod command;
 mod front;
+pub mod h2;
 mod http;
 mod load;
 pub mod packed;
@@ -18,6 +19,7 @@ mod process;
 mod redis;
 mod resp;
 mod sse;
+mod tls;
 mod token;
 mod up;
 mod wait;
@@ -38,6 +40,7 @@ pub use redis::Redis;
 pub use resp::{Resp, Value};
 pub use rustix::process::Signal;
 pub use sse::{Event, Item, Sse};
+pub use tls::{Certificate, Trust};
 pub use token::{Signer, in_seconds, jwks, token};
 pub use up::Up;
 pub use wait::{PATIENCE, wait_until, within};

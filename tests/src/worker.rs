@@ -92,6 +92,11 @@ impl Job {
         self.head["reply_to"].as_str().expect("a client's job has reply_to")
     }
 
+    /// A field that is a string; empty where it is none.
+    pub fn text(&self, field: &str) -> &str {
+        self.head[field].as_str().unwrap_or_default()
+    }
+
     /// A header by lower-case name.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head["headers"][name].as_str()

@@ -252,7 +252,7 @@ impl World {
     pub fn finish(mut self) {
         self.stop_workers();
         self.assert_nothing_left();
-        close_ours(self.front.address());
+        self.front.addresses().into_iter().for_each(close_ours);
         let status = self.front.terminate();
         assert!(status.success(), "the front ended with {status}");
         self.finish_without_front();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::CommandError;
 use crate::admin::{RELOAD, Report};
-use crate::config::{Listen, Whereabouts};
+use crate::config::Whereabouts;
 use crate::up::state;
 
 /// How long the run may take: it may be in the middle of a rolling restart.
@@ -37,7 +37,7 @@ pub fn reload(whereabouts: &Whereabouts) -> Result<String, CommandError> {
 }
 
 fn find(Whereabouts { file, admin, usual_admin }: &Whereabouts) -> Result<SocketAddr, CommandError> {
-    if let Some(Listen::Tcp(address)) = admin {
+    if let Some(address) = admin {
         return Ok(*address);
     }
     let is_it =
@@ -48,7 +48,7 @@ fn find(Whereabouts { file, admin, usual_admin }: &Whereabouts) -> Result<Socket
         return address.ok_or_else(none);
     }
     match usual_admin {
-        Some(Listen::Tcp(address)) if address.port() != 0 => Ok(*address),
+        Some(address) if address.port() != 0 => Ok(*address),
         _ => Err(CommandError::Message(
             "no run of this configuration is known here: name its admin listener (--admin), or use kill -HUP"
                 .to_owned(),

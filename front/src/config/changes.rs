@@ -15,6 +15,10 @@ const OF_A_FRONT: &[&str] = &[
     "redis.stall",
     "redis.patience",
     "front.listen",
+    "front.tls.",
+    "front.redirect",
+    "front.redirect_port",
+    "front.unix_mode",
     "front.admin",
     "front.reactors",
     "limits.outgoing_bytes",
@@ -245,7 +249,8 @@ mod tests {
 
     #[test]
     fn every_fixed_setting_is_one() {
-        let all = loaded(&format!("front.processes = 1\n[workers.a]\ncommand = \"x\"\n{A}"));
+        let tls = "[[front.tls]]\nlisten = \"unix:/s\"\ncertificates = [{ cert = \"a\", key = \"b\" }]\n";
+        let all = loaded(&format!("front.processes = 1\n[workers.a]\ncommand = \"x\"\n{tls}{A}"));
         for key in [OF_A_FRONT, OF_UP, OF_UP_WITH_PROCESSES, OF_SUPERVISE, NOT_OF_A_FRONT].concat() {
             assert!(all.held.iter().any(|held| is_one_of(held.key(), &[key])), "{key}");
         }

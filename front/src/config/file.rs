@@ -9,19 +9,19 @@ use tempest_protocol::Keys;
 
 use super::section::Section;
 use super::value::{
-    Read, Value, count, list, listen, listen_or_off, one_of, path, port, prefix, redis_url, string, time,
+    Read, Value, address_or_off, count, list, listen, one_of, path, port, prefix, redis_url, string, time,
 };
 use super::workers::{self, Given};
 use super::{
     AccessLog, Config, Front, Listen, Log, LogFormat, Redis, TICK, channels, limits, proxies, routes, session,
-    telemetry,
+    telemetry, tls,
 };
 
 /// Reads all of it; `given` is a command line's own command, `base` is what relative paths are relative to.
 pub(super) fn read(mut root: Section<'_>, given: &Given, base: &Path) -> Config {
     let prefix = root.get("prefix", prefix, "tempest".to_owned());
     let redis = read_redis(root.section("redis"), &prefix, base);
-    let front = read_front(root.section("front"));
+    let front = read_front(root.section("front"), base);
     let limits = limits::read(root.section("limits"));
     let channels = channels::read(root.section("channels"), base);
     let session = root.has("session").then(|| session::read(root.section("session"), base));
@@ -52,13 +52,24 @@ fn read_redis(mut section: Section<'_>, prefix: &str, base: &Path) -> Redis {
     redis
 }
 
-fn read_front(mut section: Section<'_>) -> Front {
-    let local = |port| Listen::Tcp(([127, 0, 0, 1], port).into());
-    let listen = section.get("listen", at_least_one(list(listen)), vec![local(1337)]);
+fn read_front(mut section: Section<'_>, base: &Path) -> Front {
+    let local = |port| ([127, 0, 0, 1], port).into();
+    let tls = tls::read(&mut section, base);
+    let redirect = section.get("redirect", list(listen), Vec::new());
+    let usual = vec![Listen::Tcp(local(1337))];
+    let listen = match tls.is_empty() {
+        true => section.get("listen", at_least_one(list(listen)), usual),
+        false => section.get("listen", list(listen), usual),
+    };
+    let all: Vec<Listen> = listen.iter().chain(tls.iter().flat_map(|tls| &tls.listen)).cloned().collect();
     let front = Front {
-        proxies: proxies::read(&mut section, &listen),
+        proxies: proxies::read(&mut section, &all),
         listen,
-        admin: section.get("admin", listen_or_off, Some(local(1338))),
+        redirect_port: tls::redirect_port(&mut section, &tls, !redirect.is_empty()),
+        redirect,
+        tls,
+        unix_mode: section.get("unix_mode", tls::mode, 0o660),
+        admin: section.get("admin", address_or_off, Some(local(1338))),
         reactors: section.get("reactors", count(1..=256), 1),
         grace: section.get("grace", time(Duration::ZERO), Duration::from_secs(10)),
         drain_idle: section.get("drain_idle", time(Duration::ZERO), Duration::from_secs(1)),
@@ -73,17 +84,20 @@ fn read_front(mut section: Section<'_>) -> Front {
 /// Two listeners on one address would fail later and elsewhere.
 fn check_listeners(section: &Section<'_>, front: &Front) {
     let mut seen = Vec::new();
-    let all =
-        front.listen.iter().map(|listen| ("listen", listen)).chain(front.admin.iter().map(|admin| ("admin", admin)));
-    for (key, Listen::Tcp(address)) in all {
-        if address.port() != 0 && seen.contains(&address) {
-            section.problem(key, format!("expected an address of its own, {address} is listened on already"));
+    let all = front.listen.iter().map(|listen| ("listen", listen.clone()));
+    let all = all.chain(front.tls.iter().flat_map(|tls| &tls.listen).map(|listen| ("tls", listen.clone())));
+    let all = all.chain(front.redirect.iter().map(|listen| ("redirect", listen.clone())));
+    let all = all.chain(front.admin.iter().map(|admin| ("admin", Listen::Tcp(*admin))));
+    for (key, listen) in all {
+        let any = matches!(&listen, Listen::Tcp(address) if address.port() == 0);
+        if !any && seen.contains(&listen) {
+            section.problem(key, format!("expected an address of its own, {listen} is listened on already"));
         }
-        seen.push(address);
+        seen.push(listen);
     }
 }
 
-fn at_least_one<T>(read: impl Fn(&Value<'_>) -> Read<Vec<T>>) -> impl Fn(&Value<'_>) -> Read<Vec<T>> {
+pub(super) fn at_least_one<T>(read: impl Fn(&Value<'_>) -> Read<Vec<T>>) -> impl Fn(&Value<'_>) -> Read<Vec<T>> {
     move |value| match read(value) {
         Ok(list) if list.is_empty() => Err(value.wrong("at least one address")),
         other => other,

@@ -26,6 +26,19 @@ pub struct Limits {
     pub head_time: Duration,
     /// Time an idle keep-alive connection is kept.
     pub idle_time: Duration,
+    /// Time for the whole greeting of TLS.
+    pub handshake_time: Duration,
+    /// Requests and streams at the same time on one connection of HTTP/2.
+    pub h2_streams: usize,
+    /// Bytes of bodies that a client may send ahead on one connection of HTTP/2.
+    pub h2_window: usize,
+    /// Bytes of an answer that are held for one stream of HTTP/2 whose client takes nothing.
+    pub h2_send_buffer: usize,
+    /// Requests that a client may cancel on one connection of HTTP/2 within ten seconds.
+    pub h2_resets: usize,
+    /// Frames without work (pings, settings, priorities, empty data, needless window updates) on one connection of HTTP/2
+    /// within ten seconds.
+    pub h2_control_frames: usize,
     /// Time without any byte of a body.
     pub body_time: Duration,
     /// Bytes a second that a body has to come with on average; `body_time` is what it may be late; 0: no such limit.
@@ -58,6 +71,9 @@ pub struct Limits {
     pub withdrawn: usize,
 }
 
+/// HTTP/2 counts windows with 31 bits.
+const H2_MOST: usize = (1 << 31) - 1;
+
 /// Reads `[limits]`.
 pub(super) fn read(mut section: Section<'_>) -> Limits {
     let s = &mut section;
@@ -70,6 +86,12 @@ pub(super) fn read(mut section: Section<'_>) -> Limits {
         headers: s.get("headers", count(1..=65_535), 100),
         head_time: s.get("head_time", time(TICK), Duration::from_secs(10)),
         idle_time: s.get("idle_time", time(TICK), Duration::from_secs(75)),
+        handshake_time: s.get("handshake_time", time(TICK), Duration::from_secs(10)),
+        h2_streams: s.get("h2_streams", count(1..=65_535), 128),
+        h2_window: s.get("h2_window", bytes(64 * KIB), 256 * KIB),
+        h2_send_buffer: s.get("h2_send_buffer", bytes(KIB), 64 * KIB),
+        h2_resets: s.get("h2_resets", count(SOME), 500),
+        h2_control_frames: s.get("h2_control_frames", count(SOME), 1000),
         body_time: s.get("body_time", time(TICK), Duration::from_secs(30)),
         body_rate: s.get("body_rate", bytes(0), 512),
         body_memory: s.get("body_memory", bytes(0), 256 * MIB),
@@ -88,6 +110,11 @@ pub(super) fn read(mut section: Section<'_>) -> Limits {
     };
     if limits.answer_buffer < limits.answer_bytes {
         section.problem("answer_buffer", "expected at least limits.answer_bytes, or a single message would not fit");
+    }
+    for (key, bytes) in [("h2_window", limits.h2_window), ("h2_send_buffer", limits.h2_send_buffer)] {
+        if bytes > H2_MOST {
+            section.problem(key, "expected less than 2GiB, which is what HTTP/2 can count");
+        }
     }
     section.finish();
     limits

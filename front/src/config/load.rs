@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
@@ -15,7 +16,7 @@ use super::options::{ALL, CONFIG, Setting};
 use super::problem::{Collector, Problem, Problems};
 use super::section::{Override, Section, Source};
 use super::workers::Given;
-use super::{Config, Listen, Pattern, RedisUrl, RedisUrlError, RouteKind, file, routes};
+use super::{Config, Pattern, RedisUrl, RedisUrlError, RouteKind, file, routes};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "tempest.toml";
@@ -98,9 +99,9 @@ pub struct Whereabouts {
     /// The configuration file.
     pub file: Option<PathBuf>,
     /// Where operators connect, by flag or variable.
-    pub admin: Option<Listen>,
+    pub admin: Option<SocketAddr>,
     /// The same by the file or by default; None: there is no such listener, or the file is wrong.
-    pub usual_admin: Option<Listen>,
+    pub usual_admin: Option<SocketAddr>,
 }
 
 /// Finds the file and the admin listener of a run of this configuration, also where that is wrong by now.
@@ -252,7 +253,7 @@ fn assume(mode: Mode, config: &mut Config, held: &mut [Held], has_file: bool) ->
     if some_open || !serves_channels {
         return notices;
     }
-    let loopback = config.front.listen.iter().all(|Listen::Tcp(address)| address.ip().is_loopback());
+    let loopback = config.front.is_local();
     if mode == Mode::Up && !has_file && loopback {
         const WHY: &str = "assumed on loopback without a file";
         config.channels.public = vec![Pattern::new("*")];

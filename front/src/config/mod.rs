@@ -4,6 +4,7 @@
 //! readers (file, environment, flags) live beside this file and report every error at once; nothing here opens a
 //! connection or a file.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +30,7 @@ mod session;
 mod telemetry;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tokens;
 mod units;
 mod value;
@@ -50,6 +52,7 @@ pub use reference::REFERENCE;
 pub use route::{ClientGone, Priority, PublishRoute, QueueRoute, Retry, Route, RouteKind, WhenNoWorker};
 pub use session::{SameSite, SecureCookie, SessionStore, Sessions};
 pub use telemetry::{Telemetry, Tracing};
+pub use tls::{Certificate, Tls};
 pub(crate) use tokens::LEAST_SECRET;
 pub use tokens::{KeySource, TokenAlg, TokenKey, Tokens};
 pub use units::duration;
@@ -111,15 +114,37 @@ pub struct Redis {
 pub enum Listen {
     /// An address and port; port 0 takes a free one.
     Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
 }
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
+}
+
+/// What the address of a Unix socket begins with.
+const UNIX: &str = "unix:";
 
 /// The listeners and the reactors behind them.
 #[derive(Clone, Debug)]
 pub struct Front {
-    /// For browsers.
+    /// For browsers, without TLS; none only where `tls` has some.
     pub listen: Vec<Listen>,
+    /// For browsers, with TLS.
+    pub tls: Vec<Tls>,
+    /// Where plain HTTP is answered with 308 to `https`.
+    pub redirect: Vec<Listen>,
+    /// The port it is sent to; None: that of the first listener with TLS.
+    pub redirect_port: Option<u16>,
+    /// Permissions of the files of Unix sockets.
+    pub unix_mode: u32,
     /// For operators; None: no admin listener.
-    pub admin: Option<Listen>,
+    pub admin: Option<SocketAddr>,
     /// The proxies in front.
     pub proxies: Proxies,
     /// Event loops, each on a thread of its own.
@@ -132,6 +157,17 @@ pub struct Front {
     pub processes: usize,
     /// How long `tempest up` waits for a new process to be ready before it keeps the old one.
     pub ready_time: Duration,
+}
+
+impl Front {
+    /// True where nobody on another machine can connect.
+    pub fn is_local(&self) -> bool {
+        let tls = self.tls.iter().flat_map(|tls| &tls.listen);
+        self.listen.iter().chain(tls).all(|listen| match listen {
+            Listen::Tcp(address) => address.ip().is_loopback(),
+            Listen::Unix(_) => true,
+        })
+    }
 }
 
 /// A pattern over names: `*` is any text, `?` one character, everything else itself.

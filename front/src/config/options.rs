@@ -91,7 +91,7 @@ pub const ALL: &[Setting] = &[
         key: "front.listen",
         value: "ADDRESS",
         default: "127.0.0.1:1337",
-        help: "Where browsers connect; port 0 takes a free one",
+        help: "Where browsers connect: an address and port (0: a free one), or unix:/PATH",
         repeats: true,
     },
     ADMIN,

@@ -50,9 +50,10 @@ pub enum ProxyProtocol {
 }
 
 impl Proxies {
-    /// True where what headers say is believed of whoever connects from `address`.
+    /// True where what headers say is believed of whoever connects from `address`; of the unspecified one: by a Unix socket.
     pub fn believes(&self, address: IpAddr) -> bool {
-        self.forwarded != Forwarded::Off && self.trusts(address)
+        let trusted = if address.is_unspecified() { self.trusted_unix } else { self.trusts(address) };
+        self.forwarded != Forwarded::Off && trusted
     }
 
     /// True where `address` is that of a trusted proxy.
@@ -63,6 +64,11 @@ impl Proxies {
 }
 
 impl ProxyProtocol {
+    /// True where a connection by a Unix socket has to begin with a header.
+    pub fn is_required_on_unix(&self) -> bool {
+        *self == Self::Required
+    }
+
     /// True where a connection that has reached `server` has to begin with a header.
     pub fn is_required_on(&self, server: SocketAddr) -> bool {
         match self {
@@ -104,7 +110,10 @@ pub(super) fn read(section: &mut Section<'_>, listening: &[Listen]) -> Proxies {
     }
     if let ProxyProtocol::RequiredOn(addresses) = &proxies.protocol {
         for address in addresses.iter().filter(|address| !listening.contains(&Listen::Tcp(**address))) {
-            section.problem("proxy_protocol", format!("expected addresses of front.listen, {address} is none of them"));
+            section.problem(
+                "proxy_protocol",
+                format!("expected addresses of front.listen or front.tls, {address} is none of them"),
+            );
         }
     }
     proxies
@@ -136,8 +145,12 @@ fn protocol(value: &Value<'_>) -> Read<ProxyProtocol> {
     }
     let expected = || value.wrong("off, required, or those addresses of front.listen on which it is required");
     let listeners = list(listen)(value).map_err(|_| expected())?;
-    let addresses: Vec<_> = listeners.into_iter().map(|Listen::Tcp(address)| address).collect();
-    if addresses.is_empty() { Err(expected()) } else { Ok(ProxyProtocol::RequiredOn(addresses)) }
+    let tcp = |listener| match listener {
+        Listen::Tcp(address) => Some(address),
+        Listen::Unix(_) => None,
+    };
+    let addresses: Option<Vec<_>> = listeners.into_iter().map(tcp).collect();
+    addresses.filter(|all| !all.is_empty()).map(ProxyProtocol::RequiredOn).ok_or_else(expected)
 }
 
 #[cfg(test)]

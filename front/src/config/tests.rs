@@ -63,7 +63,7 @@ fn an_empty_file_gives_the_defaults() {
     assert_eq!(config.redis.keys.prefix(), "tempest");
     assert!(config.redis.url.is_none());
     assert_eq!(config.front.listen, [Listen::Tcp(([127, 0, 0, 1], 1337).into())]);
-    assert_eq!(config.front.admin, Some(Listen::Tcp(([127, 0, 0, 1], 1338).into())));
+    assert_eq!(config.front.admin, Some(([127, 0, 0, 1], 1338).into()));
     assert_eq!((config.front.reactors, config.front.grace), (1, Duration::from_secs(10)));
     assert_eq!((config.limits.pending, config.limits.answer_bytes), (16_384, 1 << 20));
     assert!(config.channels.public.is_empty());
@@ -87,6 +87,15 @@ fn reads_every_setting() {
     assert_eq!(config.redis.port, Some(7000));
     assert_eq!((config.redis.stall, config.redis.patience), (Duration::from_secs(2), Duration::ZERO));
     assert_eq!((config.front.listen.len(), &config.front.admin, config.front.reactors), (2, &None, 4));
+    let front = &config.front;
+    assert_eq!((front.redirect.len(), front.redirect_port, front.unix_mode), (1, Some(8443), 0o600));
+    let certificate = Certificate { cert: "/base/a.pem".into(), key: "/etc/a.key".into() };
+    let listen = vec![Listen::Unix("/run/secure.sock".into())];
+    assert_eq!(front.tls, [Tls { listen, certificates: vec![certificate] }]);
+    let limits = &config.limits;
+    assert_eq!((limits.handshake_time, limits.h2_streams), (Duration::from_secs(5), 50));
+    assert_eq!((limits.h2_window, limits.h2_send_buffer), (1024 * 1024, 16 * 1024));
+    assert_eq!((limits.h2_resets, limits.h2_control_frames), (51, 52));
     assert_eq!((config.limits.head_bytes, config.limits.queue_depth), (32 * 1024, 5));
     let (limits, proxies) = (&config.limits, &config.front.proxies);
     assert_eq!((limits.body_time, limits.body_rate), (Duration::from_secs(60), 1024));
@@ -196,7 +205,7 @@ processes = -1
 "#;
     let expected = [
         "tempest.toml:1: prefx: is no setting; did you mean prefix?",
-        "tempest.toml:5: front.listen: expected an address like 127.0.0.1:1337, found \"foo\"",
+        "tempest.toml:5: front.listen: expected an address like 127.0.0.1:1337 or unix:/run/x.sock, found \"foo\"",
         "tempest.toml:6: front.reactors: expected a whole number from 1 to 256, found 0",
         "tempest.toml:7: front.listn: is no setting; did you mean listen?",
         "tempest.toml:10: redis.url: expected USER:PASSWORD@ or :PASSWORD@ before the host (write @ : / ? # in them percent-encoded)",
@@ -233,6 +242,32 @@ fn tables_of_the_wrong_shape_are_faults() {
     assert_eq!(
         faults("[workers.a]\ncommand = \"x\"\nenv = { B = [] }"),
         ["tempest.toml:3: workers.a.env.B: expected a string without NUL, found a list"]
+    );
+}
+
+#[test]
+fn listeners_with_tls_say_what_is_missing() {
+    let tls = "[[front.tls]]\nlisten = \"127.0.0.1:1337\"\ncertificates = [{ cert = \"a\" }]";
+    let expected = [
+        "tempest.toml:1: front.tls: expected an address of its own, 127.0.0.1:1337 is listened on already",
+        "tempest.toml:3: front.tls.certificates.key: is missing",
+    ];
+    assert_eq!(faults(tls), expected);
+    assert_eq!(
+        faults("[front]\nredirect = \"127.0.0.1:80\"\nunix_mode = \"rw\""),
+        [
+            "tempest.toml:2: front.redirect: expected [[front.tls]] with a port to be sent to, or redirect_port",
+            "tempest.toml:3: front.unix_mode: expected permissions like \"0660\", found \"rw\"",
+        ]
+    );
+    let none = faults("[[front.tls]]\nlisten = []");
+    assert!(none.iter().any(|fault| fault.contains("expected 1 to 256 of { cert")), "{none:?}");
+    assert!(none.iter().any(|fault| fault.contains("at least one address")), "{none:?}");
+    assert!(
+        faults(
+            "[front]\nlisten = []\n[[front.tls]]\nlisten = \"unix:/s\"\ncertificates = [{ cert = \"a\", key = \"b\" }]"
+        )
+        .is_empty()
     );
 }
 
@@ -324,7 +359,7 @@ fn faults_of_flags_environment_and_file_come_together() {
         lines,
         [
             "tempest.toml:2: front.reactors: expected a whole number from 1 to 256, found \"many\"",
-            "--listen: expected an address like 127.0.0.1:1337, found \"foo\"",
+            "--listen: expected an address like 127.0.0.1:1337 or unix:/run/x.sock, found \"foo\"",
             "TEMPEST_ADMIN: expected an address like 127.0.0.1:1338, or off, found \"bar\"",
         ]
     );

@@ -13,8 +13,10 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::units::{duration, size, spell_duration, spell_size};
-use super::{Listen, Pattern, RedisUrl, words};
+use super::{Listen, Pattern, RedisUrl, UNIX, words};
 
+/// The path of a Unix socket, as the kernel takes it (`unix(7)`).
+const LONGEST_SOCKET: usize = 107;
 /// No wait of this system makes sense beyond a year.
 const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -169,20 +171,35 @@ pub(super) fn time(least: Duration) -> impl Fn(&Value<'_>) -> Read<Duration> {
 }
 
 /// An address and port; `localhost` stands for 127.0.0.1.
+fn address(value: &Value<'_>) -> Option<SocketAddr> {
+    let Kind::Text(text) = value.kind else { return None };
+    match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}").parse().ok(),
+        None => text.parse().ok(),
+    }
+}
+
+/// Where to listen: an address and port, or a Unix socket by its absolute path.
 pub(super) fn listen(value: &Value<'_>) -> Read<Listen> {
-    let Kind::Text(text) = value.kind else { return Err(value.wrong("an address like 127.0.0.1:1337")) };
-    let address = match text.strip_prefix("localhost:") {
-        Some(port) => format!("127.0.0.1:{port}").parse::<SocketAddr>(),
-        None => text.parse(),
-    };
-    address.map(Listen::Tcp).map_err(|_| value.wrong("an address like 127.0.0.1:1337"))
+    if let Kind::Text(text) = value.kind
+        && let Some(path) = text.strip_prefix(UNIX)
+    {
+        let absolute = path.starts_with('/') && path.len() <= LONGEST_SOCKET && !path.contains('\0');
+        return match absolute {
+            true => Ok(Listen::Unix(path.into())),
+            false => {
+                Err(value.wrong("an absolute path of at most 107 bytes behind unix:, like unix:/run/tempest.sock"))
+            }
+        };
+    }
+    address(value).map(Listen::Tcp).ok_or_else(|| value.wrong("an address like 127.0.0.1:1337 or unix:/run/x.sock"))
 }
 
 /// An address, or `false` or `off` for none.
-pub(super) fn listen_or_off(value: &Value<'_>) -> Read<Option<Listen>> {
+pub(super) fn address_or_off(value: &Value<'_>) -> Read<Option<SocketAddr>> {
     match value.kind {
         Kind::Bool(false) | Kind::Text("off" | "false") => Ok(None),
-        _ => listen(value).map(Some).map_err(|_| value.wrong("an address like 127.0.0.1:1338, or off")),
+        _ => address(value).map(Some).ok_or_else(|| value.wrong("an address like 127.0.0.1:1338, or off")),
     }
 }
 
@@ -304,14 +321,21 @@ mod tests {
     fn addresses() {
         let local = Listen::Tcp(([127, 0, 0, 1], 80).into());
         assert_eq!(text(listen, "127.0.0.1:80"), Ok(local.clone()));
-        assert_eq!(text(listen, "localhost:80"), Ok(local.clone()));
+        assert_eq!(text(listen, "localhost:80"), Ok(local));
         assert!(text(listen, "[::1]:0").is_ok());
         for bad in ["foo", "127.0.0.1", ":80", "127.0.0.1:65536", "localhost:", ""] {
-            assert_eq!(text(listen, bad), Err(format!("expected an address like 127.0.0.1:1337, found {bad:?}")));
+            let expected = format!("expected an address like 127.0.0.1:1337 or unix:/run/x.sock, found {bad:?}");
+            assert_eq!(text(listen, bad), Err(expected));
         }
-        assert_eq!(text(listen_or_off, "off"), Ok(None));
-        assert_eq!(text(listen_or_off, "127.0.0.1:80"), Ok(Some(local)));
-        assert!(text(listen_or_off, "no").is_err_and(|error| error.contains("or off")));
+        assert_eq!(text(listen, "unix:/run/x.sock"), Ok(Listen::Unix("/run/x.sock".into())));
+        for bad in ["unix:", "unix:x.sock", "unix:/\0", &format!("unix:/{}", "x".repeat(107))] {
+            assert!(text(listen, bad).is_err_and(|error| error.contains("absolute path")), "{bad}");
+        }
+        assert_eq!(text(address_or_off, "off"), Ok(None));
+        assert_eq!(text(address_or_off, "127.0.0.1:80"), Ok(Some(([127, 0, 0, 1], 80).into())));
+        for bad in ["no", "unix:/run/x.sock"] {
+            assert!(text(address_or_off, bad).is_err_and(|error| error.contains("or off")), "{bad}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::hold::Raw;
 use super::{Activity, Context, Peer};
 use crate::config::Limits;
 use crate::error::Failure;
+use crate::hub::PipeReader;
 use crate::queue::Ticket;
 use crate::telemetry::Refusal;
 
@@ -34,6 +35,7 @@ enum Kind {
     Whole(Bytes),
     Answer(Ticket),
     Held(Box<Raw>),
+    Events(PipeReader),
     Done,
     Boxed(UnsyncBoxBody<Bytes, io::Error>),
 }
@@ -72,6 +74,16 @@ impl Body {
         Self { kind: Kind::Held(Box::new(raw)), ended: None }
     }
 
+    /// A stream of events that stays in HTTP.
+    pub(super) fn events(events: PipeReader) -> Self {
+        Self { kind: Kind::Events(events), ended: None }
+    }
+
+    /// True where a client that takes nothing is somebody else's to see to.
+    pub fn paces_itself(&self) -> bool {
+        matches!(self.kind, Kind::Events(_))
+    }
+
     /// Anything else.
     pub fn boxed(body: UnsyncBoxBody<Bytes, io::Error>) -> Self {
         Self { kind: Kind::Boxed(body), ended: None }
@@ -80,6 +92,18 @@ impl Body {
     /// Marks the connection idle when the body is over, and reports how many bytes it had.
     pub(super) fn on_end(&mut self, peer: &Rc<Peer>, report: Option<Report>) {
         self.ended = Some(OnEnd { peer: Rc::clone(peer), report, bytes: 0 });
+    }
+
+    /// Data of channels, until its end.
+    fn passed_on(&mut self, polled: Poll<io::Result<Option<Bytes>>>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(Some(data))) => Poll::Ready(Some(Ok(Frame::data(data)))),
+            Poll::Ready(over) => {
+                self.kind = Kind::Done;
+                Poll::Ready(over.err().map(Err))
+            }
+        }
     }
 
     fn poll_inner(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
@@ -103,14 +127,14 @@ impl Body {
                     Poll::Ready(Some(Err(io::Error::other(format!("the answer broke off: {failure:?}")))))
                 }
             },
-            Kind::Held(raw) => match raw.poll_data(cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Ok(Some(data))) => Poll::Ready(Some(Ok(Frame::data(data)))),
-                Poll::Ready(over) => {
-                    self.kind = Kind::Done;
-                    Poll::Ready(over.err().map(Err))
-                }
-            },
+            Kind::Held(raw) => {
+                let polled = raw.poll_data(cx);
+                self.passed_on(polled)
+            }
+            Kind::Events(events) => {
+                let polled = events.poll_data(cx);
+                self.passed_on(polled)
+            }
             Kind::Done => Poll::Ready(None),
             Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
@@ -133,7 +157,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Done => true,
-            Kind::Answer(_) | Kind::Held(_) => false,
+            Kind::Answer(_) | Kind::Held(_) | Kind::Events(_) => false,
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -142,7 +166,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Done => SizeHint::with_exact(0),
-            Kind::Answer(_) | Kind::Held(_) => SizeHint::default(),
+            Kind::Answer(_) | Kind::Held(_) | Kind::Events(_) => SizeHint::default(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }

@@ -149,7 +149,7 @@ async fn events(
         user: None,
         asker,
         entry,
-        chunked: asked.version == Version::HTTP_11,
+        version: asked.version,
     };
     sse::stream(context, client, &ask, start).await
 }

@@ -13,6 +13,7 @@ mod forwarded;
 pub mod fuzz;
 mod hold;
 mod publish;
+mod redirect;
 mod request_reply;
 mod respond;
 mod router;
@@ -38,6 +39,7 @@ use crate::error::Failure;
 use crate::hub::{Hub, Opened, Opening};
 use crate::ident::RequestId;
 use crate::lifecycle::Life;
+use crate::listener::{Ends, Entrance, Way};
 use crate::places::{Holder, Place, Places};
 use crate::queue::Dispatch;
 use crate::session::Sessions;
@@ -97,12 +99,15 @@ pub enum Activity {
 
 /// What a connection and its requests share.
 pub struct Peer {
-    /// The address of the other end, or whom it speaks for by the PROXY protocol.
+    /// The address of the other end, or whom it speaks for by the PROXY protocol; unspecified where it has none, having
+    /// come by a Unix socket.
     pub remote: SocketAddr,
-    /// The same as `ip:port`.
-    pub address: String,
-    /// The address it reached.
-    pub server: String,
+    /// The same as `ip:port`, or `unix:`.
+    pub address: Rc<str>,
+    /// The address it reached: `ip:port`, or `unix:` and a path.
+    pub server: Rc<str>,
+    /// Where it came in.
+    pub entrance: Arc<Entrance>,
     /// Its place among the connections of its address.
     pub place: Cell<Place>,
     /// Requests answered on it.
@@ -127,6 +132,9 @@ pub struct Peer {
     pub waker: RefCell<Option<Waker>>,
 }
 
+/// The address of one who has none.
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
 /// A connection that stops being HTTP.
 pub struct Detach {
     /// Its places among the channels' readers.
@@ -142,12 +150,31 @@ pub struct Detach {
 }
 
 impl Peer {
-    /// A fresh connection.
-    pub fn new(remote: SocketAddr, server: SocketAddr) -> Rc<Self> {
+    /// A fresh connection, from where and to where; None: by a Unix socket, which has no addresses.
+    pub fn new(ends: Option<Ends>, entrance: Arc<Entrance>) -> Rc<Self> {
+        let (remote, address, server) = match ends {
+            Some((remote, server)) => (remote, remote.to_string(), server.to_string()),
+            None => (NOWHERE, "unix:".to_owned(), entrance.address.to_string()),
+        };
+        Self::with((remote, address.into(), server.into()), entrance)
+    }
+
+    /// One request of several on the same connection.
+    pub fn stream(&self) -> Rc<Self> {
+        let names = (self.remote, Rc::clone(&self.address), Rc::clone(&self.server));
+        let stream = Self::with(names, Arc::clone(&self.entrance));
+        // So that the last one that may be is known for it.
+        stream.served.set(self.served.get());
+        self.served.set(self.served.get() + 1);
+        stream
+    }
+
+    fn with((remote, address, server): (SocketAddr, Rc<str>, Rc<str>), entrance: Arc<Entrance>) -> Rc<Self> {
         Rc::new(Self {
             remote,
-            address: remote.to_string(),
-            server: server.to_string(),
+            address,
+            server,
+            entrance,
             place: Cell::default(),
             served: Cell::new(0),
             activity: Cell::new((Activity::Idle, Instant::now())),
@@ -162,9 +189,9 @@ impl Peer {
         })
     }
 
-    /// Whether the connection itself is encrypted; none is, here.
+    /// Whether the connection itself is encrypted.
     pub fn is_secure(&self) -> bool {
-        false
+        self.entrance.scheme() == "https"
     }
 
     /// Changes what the connection is doing.
@@ -190,6 +217,15 @@ impl Peer {
     pub fn expire(&self) {
         self.expired.set(true);
         self.wake();
+    }
+
+    /// Whom to wake.
+    pub fn listen(&self, waker: &Waker) {
+        let mut known = self.waker.borrow_mut();
+        match &mut *known {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
     }
 
     /// Wakes the connection's task.
@@ -310,6 +346,7 @@ pub async fn handle(
         Ok(Target::Files { dir, rest }) => {
             Box::pin(files::serve(dir, &rest, &request)).await.map(|response| response.map(Body::boxed))
         }
+        Ok(Target::Redirect(port)) => redirect::answer(&request, port),
         Err(failure) => Err(failure),
     };
     let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, asker));
@@ -337,11 +374,17 @@ fn route<'c>(
     client: &Client<'_>,
     request: &Request<Incoming>,
 ) -> Result<(Target<'c>, &'c RouteSeries), Failure> {
+    if let Way::Redirect(port) = client.peer().entrance.way {
+        return Ok((Target::Redirect(port), context.router.none()));
+    }
     if *request.method() == Method::CONNECT {
         return Err(Failure::BadRequest("CONNECT is not served here"));
     }
     let host = client.host(request)?;
     check_shape(request)?;
+    if request.version() == Version::HTTP_2 && request.headers().len() > context.config.limits.headers {
+        return Err(Failure::HeadTooLarge);
+    }
     context.router.find(request.method(), host, request.uri().path())
 }
 
@@ -374,6 +417,11 @@ pub(crate) fn host_of<B>(request: &Request<B>) -> Result<Option<&str>, Failure> 
         return Err(Failure::BadRequest("the Host header is missing"));
     }
     if let Some(authority) = request.uri().authority() {
+        let differs = first.is_some_and(|host| host.as_bytes() != authority.as_str().as_bytes());
+        if request.version() == Version::HTTP_2 && differs {
+            // RFC 9113, section 8.3.1.
+            return Err(Failure::BadRequest("the Host header is not the authority"));
+        }
         return Ok(Some(authority.as_str()));
     }
     match first.map(|value| value.to_str()) {

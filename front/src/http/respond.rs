@@ -132,6 +132,9 @@ fn describe(failure: &Failure) -> (StatusCode, String) {
             "the sessions cannot be reached; what was to be changed in this one is lost",
         ),
         Failure::Unauthorized(reason) => text(StatusCode::UNAUTHORIZED, reason.unwrap_or("this needs a token")),
+        Failure::HeadTooLarge => {
+            text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has too many header fields")
+        }
         Failure::BodyTooLarge(limit) => {
             (StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have at most {limit} bytes here"))
         }

@@ -40,6 +40,8 @@ pub enum Target<'r> {
         /// As in the path.
         channel: Option<String>,
     },
+    /// `https` has it, at this port.
+    Redirect(u16),
     /// A static file.
     Files {
         /// The folder.

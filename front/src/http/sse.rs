@@ -6,7 +6,8 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 
 use super::cors::{Allowed, preflight};
@@ -15,7 +16,7 @@ use super::subscribe::Ask;
 use super::{Body, Client, Context, Detach, Entry, respond, session, subscribe};
 use crate::config::Channels;
 use crate::error::Failure;
-use crate::hub::{Opening, Refused, Wanted};
+use crate::hub::{self, Opening, Refused, Wanted, Wire};
 use crate::telemetry::{Refusal, ResumeOutcome};
 
 /// A stream that could not begin ends with this hint, in ms.
@@ -87,9 +88,9 @@ async fn open(
     }
     // Of several channels the first that may be read no longer ends the stream.
     let expires = ask.wanted.iter().filter_map(|Wanted { name, pattern, .. }| rights.expires_for(name, *pattern)).min();
-    let chunked = request.version() == Version::HTTP_11;
+    let version = request.version();
     let user = rights.user();
-    let start = Start { own, first: String::new(), until: None, expires, user, asker, entry, chunked };
+    let start = Start { own, first: String::new(), until: None, expires, user, asker, entry, version };
     stream(context, client, &ask, start).await
 }
 
@@ -107,16 +108,15 @@ pub(super) struct Start<'a> {
     pub(super) user: Option<&'a str>,
     pub(super) asker: Asker<'a>,
     pub(super) entry: Option<&'a Entry>,
-    /// By HTTP/1.1.
-    pub(super) chunked: bool,
+    pub(super) version: Version,
 }
 
-/// Opens a stream and gives it the connection.
+/// Opens a stream and gives it the connection, or, in HTTP/2, the body of its response.
 pub(super) async fn stream(
     context: &Context,
     client: &Client<'_>,
     ask: &Ask,
-    Start { own, first, until, expires, user, asker, entry, chunked }: Start<'_>,
+    Start { own, first, until, expires, user, asker, entry, version }: Start<'_>,
 ) -> Result<Response<Body>, Failure> {
     let taken = match context.hub.place(client.address().ip(), user) {
         Ok(place) => context.hub.open(&ask.wanted, ask.tell).await.map(|opened| (place, opened)),
@@ -136,9 +136,19 @@ pub(super) async fn stream(
         context.metrics.stream_resumes.inc(outcome);
     }
     let start = opened.start_id();
-    let head = head(chunked, own, start.as_deref(), resumed).into();
+    let headers = stream_headers(own, start.as_deref(), resumed);
     let first = first_lines(&context.config.channels, start.as_deref()) + &first;
-    let opening = Opening { head, first, chunked, expires, until };
+    if version == Version::HTTP_2 {
+        let opening = Opening { head: Bytes::new(), first, chunked: false, expires, until };
+        let peer = Rc::clone(client.peer());
+        let (wire, body) = hub::pipe(move || peer.expire());
+        hub::start(Wire::Pipe(wire), opened, &opening, None, place);
+        let mut response = Response::new(Body::events(body));
+        *response.headers_mut() = headers;
+        return Ok(response);
+    }
+    let chunked = version == Version::HTTP_11;
+    let opening = Opening { head: head(chunked, &headers).into(), first, chunked, expires, until };
     asker.count(&context.metrics, StatusCode::OK);
     let (peer, id, entry) = (client.peer(), *asker.id, entry.cloned());
     *peer.detach.borrow_mut() = Some(Box::new(Detach { opened, place, opening, id, entry }));
@@ -218,8 +228,22 @@ const RESUMED: &str = "tempest-resume";
 const EXPOSED: &str = "tempest-last-event-id, tempest-resume";
 
 /// `start`: the id from which the stream really goes on; `resumed`: what became of what the client has missed.
-fn head(chunked: bool, mut headers: HeaderMap, start: Option<&str>, resumed: Option<ResumeOutcome>) -> Vec<u8> {
+fn stream_headers(mut headers: HeaderMap, start: Option<&str>, resumed: Option<ResumeOutcome>) -> HeaderMap {
     add_headers(&mut headers);
+    let words = |outcome| if outcome == ResumeOutcome::Lost { "lost" } else { "complete" };
+    // What these two say is ours to know.
+    for (name, said) in [(STARTS, start), (RESUMED, resumed.map(words))] {
+        let name = HeaderName::from_static(name);
+        match said.and_then(|said| HeaderValue::from_str(said).ok()) {
+            Some(said) => drop(headers.insert(name, said)),
+            None => drop(headers.remove(name)),
+        }
+    }
+    headers
+}
+
+/// The head of a stream that leaves HTTP.
+fn head(chunked: bool, headers: &HeaderMap) -> Vec<u8> {
     let mut head = Vec::with_capacity(256);
     head.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
     let mut line = |name: &str, value: &[u8]| {
@@ -227,15 +251,7 @@ fn head(chunked: bool, mut headers: HeaderMap, start: Option<&str>, resumed: Opt
             head.extend_from_slice(part);
         }
     };
-    // What these two say is ours to know.
-    let said = headers.iter().filter(|(name, _)| ![STARTS, RESUMED].contains(&name.as_str()));
-    said.for_each(|(name, value)| line(name.as_str(), value.as_bytes()));
-    if let Some(start) = start {
-        line(STARTS, start.as_bytes());
-    }
-    if let Some(outcome) = resumed {
-        line(RESUMED, if outcome == ResumeOutcome::Lost { b"lost" } else { b"complete" });
-    }
+    headers.iter().for_each(|(name, value)| line(name.as_str(), value.as_bytes()));
     if !headers.contains_key(header::DATE) {
         line("date", httpdate::fmt_http_date(std::time::SystemTime::now()).as_bytes());
     }

@@ -3,7 +3,8 @@
 //! Only such streams have this task's state, and only until then. What is published meanwhile waits in the ring; if that
 //! runs over, the reader takes a new place at its end and reads on. It costs what was missed, never what is kept.
 
-use std::io;
+use std::future::poll_fn;
+use std::io::IoSlice;
 use std::time::Duration;
 
 use tempest_protocol::{Payload, decode_payload};
@@ -117,17 +118,13 @@ impl<G> Stream<G> {
 
     async fn send(&mut self, mut bytes: &[u8]) -> Result<(), Ended> {
         while !bytes.is_empty() {
-            let ready = timeout(STALLED, self.socket().writable()).await.map_err(|_| Ended::Slow)?;
-            ready.map_err(|_| Ended::Client)?;
-            match self.socket().try_write(bytes) {
-                Ok(written) => {
-                    bytes = &bytes[written..];
-                    self.wrote(written);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(Ended::Client),
-            }
+            let some = poll_fn(|cx| self.wire().poll_write(cx, &[IoSlice::new(bytes)]));
+            let written = timeout(STALLED, some).await.map_err(|_| Ended::Slow)?.map_err(|_| Ended::Client)?;
+            bytes = &bytes[written..];
+            self.wrote(written);
         }
-        Ok(())
+        // What TLS has kept of it.
+        let rest = timeout(STALLED, poll_fn(|cx| self.wire().poll_flush(cx))).await;
+        rest.map_err(|_| Ended::Slow)?.map_err(|_| Ended::Client)
     }
 }

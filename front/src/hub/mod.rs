@@ -15,11 +15,13 @@ mod lag;
 mod life;
 mod log;
 mod opening;
+mod pipe;
 mod reader;
 mod reload;
 mod several;
 mod stream;
 mod tap;
+mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -44,9 +46,11 @@ use channel::{Channel, Kind, Message};
 use frame::Frame;
 use log::ChannelLog;
 pub use opening::{Opened, Start, Wanted};
+pub use pipe::{PipeReader, pipe};
 pub use stream::{Opening, start};
 use tap::Taps;
 pub use tap::{Cut, Tap};
+pub use wire::Wire;
 
 /// Readers woken in one go. Enough that walking costs little beside writing to them, few enough that a message which
 /// comes while thousands are served is not behind them all.

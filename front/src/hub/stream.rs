@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 use tempest_protocol::LogId;
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::channel::{Channel, Message};
@@ -21,16 +20,13 @@ use super::life::come_back;
 use super::opening::{Begin, Seat, StreamPlace};
 use super::reader::Reader;
 use super::several::Several;
+use super::wire::Wire;
 use super::{Hub, Opened};
 use crate::broker::Broker;
 use crate::telemetry::{Metrics, StreamDrop};
 
 /// Messages joined into one write, at most.
 const JOIN: usize = 64;
-/// Bytes taken off the socket at once; a reader of a stream has nothing to say.
-const DISCARD: usize = 512;
-/// Reads in a row before others on the reactor have their turn.
-const READS: usize = 16;
 /// What a reader is told whose right to read has ended.
 const EXPIRED: &str = "event: $end\ndata: {\"reason\":\"expired\"}\n\n";
 
@@ -51,15 +47,16 @@ pub struct Opening {
 /// Sends a stream on its way, as a task of its own. `report` is told at its end how many bytes were written, `guard`
 /// lives as long.
 pub fn start<G: Unpin + 'static>(
-    socket: TcpStream,
+    mut wire: Wire,
     mut opened: Opened,
     opening: &Opening,
     report: Option<Box<dyn FnOnce(u64)>>,
     guard: G,
 ) {
+    wire.slim();
     let (begins, permit) = (std::mem::take(&mut opened.begins), opened.permit.take());
     let is_behind = begins.iter().any(Begin::is_behind);
-    let mut stream = Stream::new(socket, opened, &begins, opening, report, guard);
+    let mut stream = Stream::new(wire, opened, &begins, opening, report, guard);
     if !is_behind {
         drop(tokio::task::spawn_local(stream));
         return;
@@ -78,7 +75,7 @@ pub fn start<G: Unpin + 'static>(
 /// One stream from its head to its end; resolves when it has ended. Written out rather than an `async` block: what is
 /// held while it waits is what ten thousand of them cost.
 pub(super) struct Stream<G> {
-    socket: TcpStream,
+    wire: Wire,
     seats: Seats,
     /// Bytes of our own that go out before any message: the head, a comment, the goodbye.
     own: Bytes,
@@ -106,7 +103,7 @@ enum Seats {
 
 impl<G> Stream<G> {
     fn new(
-        socket: TcpStream,
+        wire: Wire,
         opened: Opened,
         begins: &[Begin],
         opening: &Opening,
@@ -133,7 +130,7 @@ impl<G> Stream<G> {
         let mut own = opening.head.to_vec();
         own.extend_from_slice(&Frame::chunk(opening.first.as_bytes()).bytes(opening.chunked));
         Self {
-            socket,
+            wire,
             seats,
             own: own.into(),
             written: 0,
@@ -163,6 +160,8 @@ impl<G> Stream<G> {
 
     fn end(&mut self, reason: StreamDrop) {
         self.hub().metrics.stream_drops.inc(reason);
+        // Of these two the rest is missing.
+        self.wire.end(!matches!(reason, StreamDrop::Slow | StreamDrop::Client));
         if let Some(report) = self.report.take() {
             report(self.written);
         }
@@ -178,8 +177,8 @@ impl<G> Stream<G> {
         self.chunked
     }
 
-    pub(super) fn socket(&self) -> &TcpStream {
-        &self.socket
+    pub(super) fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
     }
 
     pub(super) fn wrote(&mut self, bytes: usize) {
@@ -242,17 +241,22 @@ impl<G> Stream<G> {
             reader.listen(cx.waker());
             reader.blocked.set(false);
         }
-        if self.peer_left(cx) {
+        if self.wire.has_left(cx) {
             return Poll::Ready(StreamDrop::Client);
         }
         if self.until.as_mut().is_some_and(|until| until.as_mut().poll(cx).is_ready()) {
             self.until = None;
             self.reader().ending.set(true);
         }
-        match self.write(cx) {
-            Ok(poll) => poll,
-            Err(_) => Poll::Ready(StreamDrop::Client),
-        }
+        let written = match self.write(cx) {
+            // What is left of earlier writes has to go, too: the task is woken when it can.
+            Ok(Poll::Pending) => match self.wire.poll_flush(cx) {
+                Poll::Ready(Err(error)) => Err(error),
+                Poll::Ready(Ok(())) | Poll::Pending => Ok(Poll::Pending),
+            },
+            other => other,
+        };
+        written.unwrap_or(Poll::Ready(StreamDrop::Client))
     }
 
     fn write(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<StreamDrop>> {
@@ -264,7 +268,7 @@ impl<G> Stream<G> {
             let sent = if !self.own.is_empty() {
                 self.write_own(cx)?
             } else if let Some(reason) = self.leaving {
-                return Ok(Poll::Ready(reason));
+                return Ok(self.wire.poll_flush(cx)?.map(|()| reason));
             } else if self.expired() && !Channel::within_message(self.reader()) {
                 // Not behind what waits: a slow reader must not get more for being slow.
                 self.leave(EXPIRED, StreamDrop::Expired);
@@ -285,9 +289,9 @@ impl<G> Stream<G> {
     }
 
     fn write_own(&mut self, cx: &mut Context<'_>) -> io::Result<Sent> {
-        match self.try_write(cx, &[IoSlice::new(&self.own)])? {
-            None => Ok(Sent::Blocked),
-            Some(bytes) => {
+        match self.wire.poll_write(cx, &[IoSlice::new(&self.own)])? {
+            Poll::Pending => Ok(Sent::Blocked),
+            Poll::Ready(bytes) => {
                 self.own.advance(bytes);
                 if self.own.is_empty() {
                     self.own = Bytes::new();
@@ -299,12 +303,14 @@ impl<G> Stream<G> {
     }
 
     fn write_messages(&mut self, cx: &mut Context<'_>) -> io::Result<Sent> {
-        let Seats::One(Seat { channel, reader, .. }) = &self.seats else { return Ok(self.collect()) };
-        let wrote = channel.unread(reader, self.chunked, |frames| {
-            let Some(first) = frames.next() else { return Ok(Some(0)) };
+        let expired = self.expired();
+        let Self { wire, seats, chunked, .. } = &mut *self;
+        let Seats::One(Seat { channel, reader, .. }) = &*seats else { return Ok(self.collect()) };
+        let wrote = channel.unread(reader, *chunked, |frames| {
+            let Some(first) = frames.next() else { return Poll::Ready(Ok(0)) };
             // At the end of its right to read only what is begun is finished.
-            let Some(second) = frames.next().filter(|_| !self.expired()) else {
-                return self.try_write(cx, &[IoSlice::new(first)]);
+            let Some(second) = frames.next().filter(|_| !expired) else {
+                return wire.poll_write(cx, &[IoSlice::new(first)]);
             };
             let mut slices = [IoSlice::new(&[]); JOIN];
             slices[0] = IoSlice::new(first);
@@ -314,12 +320,13 @@ impl<G> Stream<G> {
                 slices[count] = IoSlice::new(frame);
                 count += 1;
             }
-            self.try_write(cx, &slices[..count])
+            wire.poll_write(cx, &slices[..count])
         })?;
         match wrote {
-            None => Ok(Sent::Blocked),
-            Some(0) => Ok(Sent::Nothing),
-            Some(bytes) => {
+            Poll::Pending => Ok(Sent::Blocked),
+            Poll::Ready(0) => Ok(Sent::Nothing),
+            Poll::Ready(bytes) => {
+                let Seats::One(Seat { channel, reader, .. }) = &self.seats else { return Ok(Sent::Nothing) };
                 let messages = channel.advance(reader, bytes, self.chunked);
                 self.written += bytes as u64;
                 self.alive();
@@ -400,45 +407,6 @@ impl<G> Stream<G> {
         }
         self.own = goodbye.into();
         self.leaving = Some(reason);
-    }
-
-    /// None: the socket takes nothing now, and wakes the task when it does.
-    fn try_write(&self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
-        loop {
-            let written = match slices {
-                [only] => self.socket.try_write(only),
-                several => self.socket.try_write_vectored(several),
-            };
-            match written {
-                Ok(bytes) => return Ok(Some(bytes)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-            match self.socket.poll_write_ready(cx) {
-                Poll::Pending => return Ok(None),
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Err(error),
-            }
-        }
-    }
-
-    /// Reads and forgets what the peer sends; true once it has closed.
-    fn peer_left(&self, cx: &mut Context<'_>) -> bool {
-        for _ in 0..READS {
-            let Poll::Ready(ready) = self.socket.poll_read_ready(cx) else { return false };
-            if ready.is_err() {
-                return true;
-            }
-            let mut scrap = [0; DISCARD];
-            match self.socket.try_read(&mut scrap) {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return true,
-            }
-        }
-        cx.waker().wake_by_ref();
-        false
     }
 }
 

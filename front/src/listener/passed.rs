@@ -5,8 +5,14 @@ use std::net::TcpListener;
 
 use listenfd::ListenFd;
 
+use super::entrance::Bound;
+
 /// The name of a socket for browsers.
 pub const HTTP: &str = "http";
+/// The name of a socket for browsers that come by TLS.
+pub const HTTPS: &str = "https";
+/// The name of a socket for browsers that are sent to `https`.
+pub const REDIRECT: &str = "redirect";
 /// The name of the socket for operators.
 pub const ADMIN: &str = "admin";
 /// Most sockets taken over.
@@ -18,7 +24,7 @@ pub struct Passed {
     /// What it is called, where names were given.
     pub name: Option<String>,
     /// The socket.
-    pub socket: TcpListener,
+    pub socket: Bound,
 }
 
 /// What is wrong with the sockets that were passed; the text says what to do.
@@ -38,10 +44,12 @@ pub enum PassedError {
         sockets: usize,
     },
     /// One is not what can be accepted from.
-    #[error("file {0}, passed by LISTEN_FDS, is no listening TCP socket: {1}")]
+    #[error("file {0}, passed by LISTEN_FDS, is no listening socket: {1}")]
     Kind(usize, String),
     /// Some have a known name and this one has not.
-    #[error("a socket named {0:?} was passed; sockets are named http or admin (FileDescriptorName= in systemd)")]
+    #[error(
+        "a socket named {0:?} was passed; sockets are named http, https, redirect or admin (FileDescriptorName= in systemd)"
+    )]
     Name(String),
     /// There are two for operators.
     #[error("{0} sockets named admin were passed; there can be one")]
@@ -51,10 +59,27 @@ pub enum PassedError {
         "a socket for operators was passed, but front.admin is off: do not pass it, or give front.admin an address"
     )]
     AdminOff,
+    /// Of those with TLS there has to be one for each address, in order: they differ in their certificates.
+    #[error(
+        "{passed} sockets named {name} were passed, but the configuration has {listen} such addresses: pass one for each, \
+         in that order"
+    )]
+    Number {
+        /// What they are called.
+        name: &'static str,
+        /// How many sockets.
+        passed: usize,
+        /// How many addresses.
+        listen: usize,
+    },
+    /// The one for operators is of the wrong kind.
+    #[error("the socket named admin is a Unix socket; it has to be one of TCP")]
+    AdminKind,
     /// Without names there has to be one for each address, in order.
     #[error(
-        "{passed} sockets without the names http and admin were passed, but front.listen has {listen} addresses{}: pass \
-         one for each, in that order, or name them", if *.admin { " and front.admin one" } else { "" }
+        "{passed} sockets without the names http, https, redirect and admin were passed, but the front has {listen} \
+         addresses{}: pass one for each, in the order of front.listen, front.tls and front.redirect, or name them",
+        if *.admin { " and front.admin one" } else { "" }
     )]
     Order {
         /// How many sockets.
@@ -88,50 +113,91 @@ pub fn take() -> Result<Vec<Passed>, PassedError> {
     (0..number).map(|at| Ok(Passed { name: names.get(at).cloned(), socket: take_one(&mut all, at)? })).collect()
 }
 
-fn take_one(all: &mut ListenFd, at: usize) -> Result<TcpListener, PassedError> {
+fn take_one(all: &mut ListenFd, at: usize) -> Result<Bound, PassedError> {
     let wrong = |why: String| PassedError::Kind(3 + at, why);
-    let socket = all.take_tcp_listener(at).map_err(|error| wrong(error.to_string()))?;
-    let socket = socket.ok_or_else(|| wrong("it is not there".to_owned()))?;
-    match socket2::SockRef::from(&socket).is_listener() {
+    let none = || wrong("it is not there".to_owned());
+    // What is of the other kind stays where it is.
+    let socket = match all.take_unix_listener(at) {
+        Ok(socket) => Bound::Unix(socket.ok_or_else(none)?, None),
+        Err(_) => {
+            let socket = all.take_tcp_listener(at).map_err(|error| wrong(error.to_string()))?;
+            Bound::Tcp(socket.ok_or_else(none)?)
+        }
+    };
+    let options = socket2::SockRef::from(&socket);
+    match options.is_listener() {
         Ok(true) => {}
         Ok(false) => return Err(wrong("it does not listen".to_owned())),
         Err(error) => return Err(wrong(error.to_string())),
     }
-    socket.set_nonblocking(true).map_err(|error| wrong(error.to_string()))?;
+    options.set_nonblocking(true).map_err(|error| wrong(error.to_string()))?;
     Ok(socket)
 }
 
-/// Which of them are for browsers and which one is for operators: by name where `http` or `admin` is among the names
-/// (systemd names a socket by its unit where it is not told), else by order.
-pub(super) fn assign(
-    passed: Vec<Passed>,
-    listen: usize,
-    admin: bool,
-) -> Result<(Vec<TcpListener>, Option<TcpListener>), PassedError> {
-    let named = |socket: &Passed| socket.name.as_deref().is_some_and(|name| name == HTTP || name == ADMIN);
-    let (mut http, mut admins) = (Vec::new(), Vec::new());
-    if passed.iter().any(named) {
+/// How many addresses the configuration has.
+pub(super) struct Wanted {
+    pub(super) http: usize,
+    pub(super) https: usize,
+    pub(super) redirect: usize,
+    pub(super) admin: bool,
+}
+
+/// The sockets that were passed, by what they are for.
+#[derive(Debug, Default)]
+pub(super) struct Assigned {
+    pub(super) http: Vec<Bound>,
+    pub(super) https: Vec<Bound>,
+    pub(super) redirect: Vec<Bound>,
+    pub(super) admin: Option<TcpListener>,
+}
+
+impl Assigned {
+    /// True where one for browsers was passed.
+    pub(super) fn has_some(&self) -> bool {
+        !(self.http.is_empty() && self.https.is_empty() && self.redirect.is_empty())
+    }
+}
+
+/// What each of them is for: by name where one of ours is among the names (systemd names a socket by its unit where it
+/// is not told), else by order.
+pub(super) fn assign(passed: Vec<Passed>, wanted: &Wanted) -> Result<Assigned, PassedError> {
+    let names = [HTTP, HTTPS, REDIRECT, ADMIN];
+    let mut assigned = Assigned::default();
+    let mut admins = Vec::new();
+    if passed.iter().any(|socket| socket.name.as_deref().is_some_and(|name| names.contains(&name))) {
         for Passed { name, socket } in passed {
             match name.as_deref() {
-                Some(HTTP) => http.push(socket),
+                Some(HTTP) => assigned.http.push(socket),
+                Some(HTTPS) => assigned.https.push(socket),
+                Some(REDIRECT) => assigned.redirect.push(socket),
                 Some(ADMIN) => admins.push(socket),
                 other => return Err(PassedError::Name(other.unwrap_or_default().to_owned())),
             }
         }
+        let passed = assigned.https.len();
+        if passed > 0 && passed != wanted.https {
+            return Err(PassedError::Number { name: HTTPS, passed, listen: wanted.https });
+        }
     } else if !passed.is_empty() {
-        let count = passed.len();
+        let (count, admin) = (passed.len(), wanted.admin);
+        let listen = wanted.http + wanted.https + wanted.redirect;
         if count != listen && !(admin && count == listen + 1) {
             return Err(PassedError::Order { passed: count, listen, admin });
         }
-        http = passed.into_iter().map(|passed| passed.socket).collect();
-        admins = http.split_off(listen);
+        let mut all = passed.into_iter().map(|passed| passed.socket);
+        assigned.http = all.by_ref().take(wanted.http).collect();
+        assigned.https = all.by_ref().take(wanted.https).collect();
+        assigned.redirect = all.by_ref().take(wanted.redirect).collect();
+        admins = all.collect();
     }
-    match admins.len() {
-        0 => Ok((http, None)),
-        1 if !admin => Err(PassedError::AdminOff),
-        1 => Ok((http, admins.pop())),
-        several => Err(PassedError::Admins(several)),
-    }
+    assigned.admin = match (admins.len(), admins.pop()) {
+        (0 | 1, None) => None,
+        (1, Some(_)) if !wanted.admin => return Err(PassedError::AdminOff),
+        (1, Some(Bound::Tcp(socket))) => Some(socket),
+        (1, Some(Bound::Unix(..))) => return Err(PassedError::AdminKind),
+        (several, _) => return Err(PassedError::Admins(several)),
+    };
+    Ok(assigned)
 }
 
 #[cfg(test)]
@@ -140,7 +206,7 @@ mod tests {
 
     fn sockets(names: &[Option<&str>]) -> (Vec<Passed>, Vec<u16>) {
         let one = |name: &Option<&str>| {
-            let socket = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+            let socket = Bound::Tcp(TcpListener::bind(("127.0.0.1", 0)).expect("a free port"));
             Passed { name: name.map(str::to_owned), socket }
         };
         let all: Vec<_> = names.iter().map(one).collect();
@@ -148,40 +214,56 @@ mod tests {
         (all, ports)
     }
 
-    fn port(socket: &TcpListener) -> u16 {
-        socket.local_addr().expect("it is bound").port()
+    fn port(socket: &Bound) -> u16 {
+        match socket {
+            Bound::Tcp(socket) => socket.local_addr().expect("it is bound").port(),
+            Bound::Unix(..) => panic!("made of TCP"),
+        }
     }
 
+    fn wanted(http: usize, https: usize, redirect: usize, admin: bool) -> Wanted {
+        Wanted { http, https, redirect, admin }
+    }
+
+    /// `to`: the places of those for http, https, redirect and admin.
     #[track_caller]
-    fn assigned(names: &[Option<&str>], listen: usize, admin: bool, to: (&[usize], Option<usize>)) {
+    fn assigned(names: &[Option<&str>], wanted: &Wanted, to: [&[usize]; 4]) {
         let (all, ports) = sockets(names);
-        let (http, found) = assign(all, listen, admin).expect("they fit");
-        assert_eq!(http.iter().map(port).collect::<Vec<_>>(), to.0.iter().map(|at| ports[*at]).collect::<Vec<_>>());
-        assert_eq!(found.as_ref().map(port), to.1.map(|at| ports[at]));
+        let found = assign(all, wanted).expect("they fit");
+        let admin: Vec<Bound> = found.admin.into_iter().map(Bound::Tcp).collect();
+        for (found, to) in [found.http, found.https, found.redirect, admin].iter().zip(to) {
+            assert_eq!(found.iter().map(port).collect::<Vec<_>>(), to.iter().map(|at| ports[*at]).collect::<Vec<_>>());
+        }
     }
 
     #[track_caller]
-    fn refused(names: &[Option<&str>], listen: usize, admin: bool, error: PassedError) {
-        assert_eq!(assign(sockets(names).0, listen, admin).expect_err("they do not fit"), error);
+    fn refused(names: &[Option<&str>], wanted: &Wanted, error: PassedError) {
+        assert_eq!(assign(sockets(names).0, wanted).expect_err("they do not fit"), error);
     }
 
     #[test]
     fn names_decide() {
-        assigned(&[Some("admin"), Some("http")], 1, true, (&[1], Some(0)));
-        assigned(&[Some("http"), Some("http")], 1, true, (&[0, 1], None));
-        assigned(&[Some("admin")], 2, true, (&[], Some(0)));
-        refused(&[Some("http"), Some("htpp")], 1, true, PassedError::Name("htpp".into()));
-        refused(&[Some("admin"), Some("admin")], 1, true, PassedError::Admins(2));
-        refused(&[Some("http"), Some("admin")], 1, false, PassedError::AdminOff);
+        let (one, two) = (wanted(1, 0, 0, true), wanted(2, 0, 0, true));
+        assigned(&[Some("admin"), Some("http")], &one, [&[1], &[], &[], &[0]]);
+        assigned(&[Some("http"), Some("http")], &one, [&[0, 1], &[], &[], &[]]);
+        assigned(&[Some("admin")], &two, [&[], &[], &[], &[0]]);
+        let all = [Some("redirect"), Some("https"), Some("http"), Some("https")];
+        assigned(&all, &wanted(1, 2, 1, false), [&[2], &[1, 3], &[0], &[]]);
+        refused(&all, &wanted(1, 1, 1, false), PassedError::Number { name: "https", passed: 2, listen: 1 });
+        refused(&[Some("http"), Some("htpp")], &one, PassedError::Name("htpp".into()));
+        refused(&[Some("admin"), Some("admin")], &one, PassedError::Admins(2));
+        refused(&[Some("http"), Some("admin")], &wanted(1, 0, 0, false), PassedError::AdminOff);
     }
 
     #[test]
     fn without_names_the_order_does() {
-        assigned(&[], 1, true, (&[], None));
-        assigned(&[None, None, None], 2, true, (&[0, 1], Some(2)));
-        assigned(&[Some("tempest.socket")], 1, true, (&[0], None));
-        refused(&[None], 2, true, PassedError::Order { passed: 1, listen: 2, admin: true });
-        refused(&[None, None], 1, false, PassedError::Order { passed: 2, listen: 1, admin: false });
-        refused(&[None, None, None], 1, true, PassedError::Order { passed: 3, listen: 1, admin: true });
+        assigned(&[], &wanted(1, 0, 0, true), [&[], &[], &[], &[]]);
+        assigned(&[None, None, None], &wanted(2, 0, 0, true), [&[0, 1], &[], &[], &[2]]);
+        assigned(&[Some("tempest.socket")], &wanted(1, 0, 0, true), [&[0], &[], &[], &[]]);
+        assigned(&[None, None, None, None], &wanted(1, 1, 1, true), [&[0], &[1], &[2], &[3]]);
+        let order = |passed, listen, admin| PassedError::Order { passed, listen, admin };
+        refused(&[None], &wanted(2, 0, 0, true), order(1, 2, true));
+        refused(&[None, None], &wanted(1, 0, 0, false), order(2, 1, false));
+        refused(&[None, None, None], &wanted(0, 1, 0, true), order(3, 1, true));
     }
 }

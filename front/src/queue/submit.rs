@@ -40,7 +40,7 @@ pub struct Request<'a> {
     pub host: Option<&'a str>,
     /// `http` or `https`, as the client has come.
     pub scheme: &'a str,
-    /// HTTP version: `1.0`, `1.1`.
+    /// HTTP version: `1.0`, `1.1`, `2`.
     pub http: &'a str,
     /// The client's address.
     pub peer: &'a str,

@@ -6,7 +6,6 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -62,7 +61,7 @@ pub struct Socket {
     /// What it is called, without a colon.
     pub name: &'static str,
     /// The socket; whoever starts the program keeps it, so that it outlives the program.
-    pub listener: Arc<TcpListener>,
+    pub listener: Arc<OwnedFd>,
 }
 
 /// Where a line comes from.

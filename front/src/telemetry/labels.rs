@@ -24,6 +24,8 @@ macro_rules! label {
     };
 }
 
+pub(super) use label;
+
 label! {
     /// What became of an answer message that arrived.
     AnswerOutcome: "outcome" {
@@ -97,28 +99,6 @@ label! {
         StreamsPerUser => "streams_per_user",
         /// A page of another site sent it, and it carried a session.
         Origin => "origin",
-    }
-}
-
-label! {
-    /// Why the front ended a connection.
-    Ending: "reason" {
-        /// A head did not come in time.
-        HeadTime => "head_time",
-        /// A head had too many bytes or fields.
-        HeadSize => "head_size",
-        /// Nothing was asked for as long as an idle connection is kept.
-        IdleTime => "idle_time",
-        /// The client did not take what was sent.
-        SlowReader => "slow_reader",
-        /// It had as many requests as a connection may have.
-        Requests => "requests",
-        /// Its header of the PROXY protocol was malformed, or came too late.
-        ProxyHeader => "proxy_header",
-        /// It was to come from a trusted proxy and did not.
-        ProxyUntrusted => "proxy_untrusted",
-        /// It was idle while the front was shutting down.
-        Drain => "drain",
     }
 }
 

@@ -19,6 +19,11 @@ pub const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Makes a filter the one that holds; false: the log is gone.
 pub(super) type Apply = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
 
+/// What h2 warns of is what clients do, as often as they like; who names it in a filter gets it all the same.
+pub(super) fn filter(level: &str) -> EnvFilter {
+    EnvFilter::new(format!("h2=error,{level}"))
+}
+
 /// What is logged now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Now {
@@ -131,7 +136,7 @@ impl Level {
         if only_after.is_some_and(|change| change != state.changes) {
             return Ok(state.changes);
         }
-        if !(self.apply)(EnvFilter::new(&now.level)) {
+        if !(self.apply)(filter(&now.level)) {
             return Err(LevelError::NoLog);
         }
         state.now = now;
@@ -142,7 +147,7 @@ impl Level {
     fn reconfigure(&self, configured: &str) {
         let mut state = self.lock();
         let was = std::mem::replace(&mut state.now.configured, configured.to_owned());
-        if state.now.level == was && state.now.until.is_none() && (self.apply)(EnvFilter::new(configured)) {
+        if state.now.level == was && state.now.until.is_none() && (self.apply)(filter(configured)) {
             configured.clone_into(&mut state.now.level);
         }
     }

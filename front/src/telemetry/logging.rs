@@ -10,7 +10,6 @@ use std::io::{self, BufWriter, IsTerminal};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -118,7 +117,7 @@ fn subscriber(style: Style, level: &str, writer: NonBlocking) -> (Box<dyn Subscr
     // Each style is a type of its own, and the filter's handle has it in its type.
     macro_rules! built {
         ($builder:expr) => {{
-            let builder = $builder.with_env_filter(EnvFilter::new(level)).with_filter_reloading();
+            let builder = $builder.with_env_filter(super::level::filter(level)).with_filter_reloading();
             let handle = builder.reload_handle();
             (Box::new(builder.finish()), Box::new(move |filter| handle.reload(filter).is_ok()))
         }};
@@ -229,6 +228,8 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::EnvFilter;
 
     use super::*;
 

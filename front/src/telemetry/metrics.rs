@@ -9,10 +9,11 @@ use std::fmt::Write;
 use super::family::{Family, OfQueue, OfRoute};
 use super::kinds::{Counter, Gauge, Histogram, Kind, ReasonCounter, Seconds, StatusCounter};
 use super::labels::{
-    AnswerOutcome, Ending, Held, PublicationKind, Refusal, ResumeOutcome, Sent, SessionFault, SessionOutcome,
-    StreamDrop, TokenFault,
+    AnswerOutcome, Held, PublicationKind, Refusal, ResumeOutcome, Sent, SessionFault, SessionOutcome, StreamDrop,
+    TokenFault,
 };
 use super::process::{Build, Cpu, Files, MostFiles, Read, Resident, Started};
+use super::transport::{Ending, HandshakeFault, Http2End, Protocol};
 
 /// One metric as the manual lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +156,18 @@ metrics! {
     connections_open: Gauge => "tempest_connections_open",
     /// Client connections accepted.
     connections_accepted: Counter => "tempest_connections_accepted_total",
+    /// Client connections that are over, or have become a stream, by what was spoken on them.
+    protocols: ReasonCounter<Protocol> => "tempest_connections_served_total",
+    /// Greetings of TLS that failed, by reason.
+    handshake_failures: ReasonCounter<HandshakeFault> => "tempest_tls_handshake_failures_total",
+    /// Certificates replaced by newer ones.
+    certificates_replaced: Counter => "tempest_tls_certificates_replaced_total",
+    /// Newer certificates that could not be used.
+    certificate_failures: Counter => "tempest_tls_certificate_failures_total",
+    /// Connections of HTTP/2 ended, by reason.
+    http2_ends: ReasonCounter<Http2End> => "tempest_http2_connections_ended_total",
+    /// Requests of HTTP/2 ended because their client took nothing of the answer.
+    http2_stalls: Counter => "tempest_http2_requests_stalled_total",
     /// Tries to accept that failed, for want of descriptors or memory.
     accept_failures: Counter => "tempest_accept_failures_total",
     /// Client connections that the front ended, by why.
@@ -262,7 +275,7 @@ mod tests {
         for Description { name, kind, help, .. } in all {
             assert!(names.insert(name), "{name} twice");
             assert!(name.starts_with("tempest_") || name.starts_with("process_"), "{name}");
-            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'), "{name}");
             assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
             assert!(kind != "histogram" || name.ends_with("_seconds"), "{name} without its unit");
             assert!(help.ends_with('.') && !help.starts_with(' '), "{name}: {help}");

@@ -17,15 +17,17 @@ mod process;
 mod series;
 mod spans;
 mod trace;
+mod transport;
 
 pub use access::{AccessLog, Entry};
 pub use kinds::{Counter, Gauge, Histogram, Label, ReasonCounter, Seconds, StatusCounter};
 pub use labels::{
-    AnswerOutcome, Ending, Held, PublicationKind, Refusal, ResumeOutcome, Sent, SessionFault, SessionOutcome,
-    StreamDrop, TokenFault,
+    AnswerOutcome, Held, PublicationKind, Refusal, ResumeOutcome, Sent, SessionFault, SessionOutcome, StreamDrop,
+    TokenFault,
 };
 pub use metrics::{Description, Metrics};
 pub use problems::{Problem, Problems};
 pub use series::{QueueSeries, RouteSeries};
 pub use spans::{Message, Span, Spans, What};
 pub use trace::{Trace, Traces};
+pub use transport::{Ending, HandshakeFault, Http2End, Protocol};

@@ -3,14 +3,16 @@
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::config::{LogFormat, Processes, RedisUrl};
+use crate::listener::{Address, Entrance, Way, addresses};
 use crate::supervisor::which::which;
 use crate::workers::Workers;
 
 /// All that is shown.
 pub(super) struct Banner<'a> {
-    pub(super) http: &'a [SocketAddr],
+    pub(super) http: &'a [Arc<Entrance>],
     pub(super) admin: Option<SocketAddr>,
     pub(super) redis: &'a RedisUrl,
     pub(super) workers: &'a Workers,
@@ -27,11 +29,10 @@ pub(super) fn show(banner: &Banner<'_>, format: LogFormat) {
         // One write, so that no log line gets in between.
         let _ = io::Write::write_all(&mut io::stderr(), banner.text(&called_as(), client()).as_bytes());
     } else {
-        let http: Vec<String> = banner.http.iter().map(ToString::to_string).collect();
         let admin = banner.admin.map(|address| address.to_string());
-        let page = banner.http.first().map(|address| url(*address)).unwrap_or_default();
+        let page = banner.http.iter().find_map(|entrance| page(entrance)).unwrap_or_default();
         let publish = format!("{} -u {} publish test hello", client(), banner.redis);
-        tracing::info!(http = http.join(","), admin, redis = %banner.redis, page, publish, "ready");
+        tracing::info!(http = addresses(banner.http), admin, redis = %banner.redis, page, publish, "ready");
     }
 }
 
@@ -41,8 +42,9 @@ impl Banner<'_> {
         let mut line = |title: &str, what: &str| {
             writeln!(text, "  {title:<9} {what}").expect("writing to a String cannot fail");
         };
-        self.http.iter().for_each(|address| line("page", &format!("{}/", url(*address))));
-        self.admin.iter().for_each(|address| line("admin", &format!("{}/metrics", url(*address))));
+        let pages = self.http.iter().filter_map(|entrance| page(entrance));
+        pages.for_each(|page| line("page", &format!("{page}/")));
+        self.admin.iter().for_each(|address| line("admin", &format!("http://{}/metrics", reachable(*address))));
         line("redis", &format!("{client} -u {}", self.redis));
         line("try", &format!("{client} -u {} publish test hello", self.redis));
         line("", &format!("{called} publish test hello"));
@@ -78,14 +80,22 @@ fn client() -> &'static str {
     if !is_there("redis-cli") && is_there("valkey-cli") { "valkey-cli" } else { "redis-cli" }
 }
 
-/// A URL that works on this machine; `0.0.0.0` is no address to connect to.
-fn url(mut address: SocketAddr) -> String {
+/// A URL that works on this machine; None where there is none for a browser.
+fn page(entrance: &Entrance) -> Option<String> {
+    match (&entrance.address, &entrance.way) {
+        (Address::Unix(_), _) | (_, Way::Redirect(_)) => None,
+        (Address::Tcp(address), _) => Some(format!("{}://{}", entrance.scheme(), reachable(*address))),
+    }
+}
+
+/// `0.0.0.0` is no address to connect to.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(IpAddr::V6(std::net::Ipv6Addr::LOCALHOST)),
         _ => {}
     }
-    format!("http://{address}")
+    address
 }
 
 #[cfg(test)]
@@ -100,7 +110,8 @@ mod tests {
             .to_vec();
         workers.left_out = vec![("go".into(), "go".into())];
         let redis = RedisUrl::tcp("127.0.0.1", 6379);
-        let http = ["0.0.0.0:1337".parse().expect("an address")];
+        let address = Address::Tcp("0.0.0.0:1337".parse().expect("an address"));
+        let http = [Arc::new(Entrance { address, way: Way::Plain })];
         let text =
             Banner { http: &http, admin: None, redis: &redis, workers: &workers }.text("./dev tempest", "redis-cli");
         for part in [

@@ -9,7 +9,6 @@ mod fronts;
 pub(crate) mod signals;
 pub mod state;
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::admin::{Admin, Asks, Reloads, Report, reloads};
 use crate::config::{Config, Loaded, Mode, RedisAddress, RedisUrl};
 use crate::lifecycle::Phase;
-use crate::listener::{ListenError, Listeners, Passed};
+use crate::listener::{Entrance, ListenError, Listeners, Passed, addresses};
 use crate::notify::Notifier;
 use crate::reactor;
 use crate::reload::{Next, Reloading};
@@ -149,8 +148,7 @@ impl All {
         } else {
             let fronts = Fronts::start(loaded, listeners.http, &direct, &place, (logging, access));
             let fronts = fronts.map_err(|error| UpError::System("start fronts", error))?;
-            let http: Vec<String> = fronts.addresses().iter().map(ToString::to_string).collect();
-            tracing::info!(http = http.join(","), processes = config.front.processes, "listening");
+            tracing::info!(http = addresses(fronts.entrances()), processes = config.front.processes, "listening");
             Front::Beside(fronts)
         };
         let front = self.front.insert(front);
@@ -173,10 +171,10 @@ impl All {
         self.workers = Workers::start(&config.workers, told, &self.roster);
         self.beat = Some(tokio::task::spawn_local(self.roster.clone().beat(redis.clone(), told.keys.clone())));
         front.await_ready().await;
-        let run = describe(loaded, &redis, front.addresses(), self.admin.as_ref());
+        let run = describe(loaded, &redis, front.entrances(), self.admin.as_ref());
         self.state = Some(place.write(&run).map_err(|error| UpError::System("write the state of this run", error))?);
         let admin = self.admin.as_ref().map(Admin::address);
-        let banner = Banner { http: front.addresses(), admin, redis: &redis, workers: &self.workers };
+        let banner = Banner { http: front.entrances(), admin, redis: &redis, workers: &self.workers };
         banner::show(&banner, config.log.format);
         Ok(())
     }
@@ -278,10 +276,10 @@ impl All {
 }
 
 impl Front {
-    fn addresses(&self) -> &[SocketAddr] {
+    fn entrances(&self) -> &[Arc<Entrance>] {
         match self {
-            Self::Here(front) => front.addresses(),
-            Self::Beside(fronts) => fronts.addresses(),
+            Self::Here(front) => front.entrances(),
+            Self::Beside(fronts) => fronts.entrances(),
         }
     }
 
@@ -375,7 +373,7 @@ fn by_socket(redis: &PrivateRedis) -> RedisUrl {
     RedisUrl { address: RedisAddress::Unix(redis.socket().to_owned()), ..RedisUrl::tcp("", 0) }
 }
 
-fn describe(loaded: &Loaded, redis: &RedisUrl, http: &[SocketAddr], admin: Option<&Admin>) -> Run {
+fn describe(loaded: &Loaded, redis: &RedisUrl, http: &[Arc<Entrance>], admin: Option<&Admin>) -> Run {
     Run {
         pid: std::process::id(),
         started: state::now_ms(),

@@ -256,7 +256,7 @@ async fn a_lock_lasts_as_long_as_its_holder() {
 async fn sockets_reach_the_program_and_stay_with_nobody_else() {
     let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let shown = std::fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).expect("an open file");
-    let listener = Arc::new(listener);
+    let listener = Arc::new(OwnedFd::from(listener));
     let sockets = ["http", "admin"].map(|name| Socket { name, listener: Arc::clone(&listener) });
     let script = "echo $LISTEN_PID $LISTEN_FDS $LISTEN_FDNAMES; readlink /proc/$$/fd/3 /proc/$$/fd/4; exec sleep 60";
     let program = Program { sockets: sockets.into(), ..shell(script) };

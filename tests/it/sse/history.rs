@@ -7,7 +7,7 @@ use tempest_tests::{Front, Item, Redis, Sse, World, repository, wait_until};
 
 /// Publishes through the script of the contract; gives the id.
 #[track_caller]
-pub(super) fn publish(redis: &mut Redis, channel: &str, payload: &str) -> String {
+pub(crate) fn publish(redis: &mut Redis, channel: &str, payload: &str) -> String {
     keep(redis, channel, payload, 1000)
 }
 

@@ -3,7 +3,7 @@
 mod clients;
 mod delivery;
 mod endings;
-mod history;
+pub(crate) mod history;
 mod life;
 mod limits;
 mod opening;

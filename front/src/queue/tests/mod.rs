@@ -77,6 +77,7 @@ fn limits() -> Limits {
         crashes: 3,
         dead_letters: 10,
         withdrawn: 10,
+        ..Config::default().limits
     }
 }
 

@@ -10,15 +10,15 @@ mod process;
 
 use std::ffi::OsString;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::state::Place;
 use crate::admin::Subject;
-use crate::config::{Config, Listen, Loaded, LogFormat, Pattern, RedisUrl};
-use crate::listener::HTTP;
+use crate::config::{Config, Loaded, LogFormat, Pattern, RedisUrl};
+use crate::listener::{Entrance, HTTP, HTTPS, Listening, REDIRECT, Way};
 use crate::supervisor::child::Socket;
 use crate::telemetry::AccessLog;
 use crate::telemetry::logging::Logging;
@@ -40,7 +40,7 @@ pub(super) struct Fronts {
     places: Vec<Process>,
     /// The one that is not ready yet, or has been replaced and has not ended yet.
     passing: Option<Process>,
-    addresses: Vec<SocketAddr>,
+    entrances: Vec<Arc<Entrance>>,
     ready_time: Duration,
     /// Processes kept so far, those replaced included.
     count: u64,
@@ -53,20 +53,20 @@ impl Fronts {
     /// Those of the operating system.
     pub(super) fn start(
         loaded: &Loaded,
-        sockets: Vec<TcpListener>,
+        sockets: Vec<Listening>,
         redis: &RedisUrl,
         place: &Place,
         (logging, access): (&Logging, &AccessLog),
     ) -> io::Result<Self> {
-        let addresses = sockets.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        let socket = |listener| Socket { name: HTTP, listener: Arc::new(listener) };
+        let entrances = sockets.iter().map(|listening| Arc::clone(&listening.entrance)).collect();
+        let passed = sockets.iter().map(passed).collect::<io::Result<_>>()?;
         let grace = loaded.config.front.grace;
         let setup = Setup {
             program: program(),
             args: arguments(loaded, logging.format()),
             // Not an argument: it may hold a password, and arguments can be seen by everybody.
             env: vec![("TEMPEST_REDIS".into(), redis.with_password().into())],
-            sockets: Mutex::new(sockets.into_iter().map(socket).collect()),
+            sockets: Mutex::new((passed, sockets)),
             place: place.clone(),
             stop_time: grace + LAST_MOMENTS,
             orphan_time: grace.min(ORPHAN_TIME),
@@ -79,7 +79,7 @@ impl Fronts {
             board: Arc::default(),
             places: Vec::new(),
             passing: None,
-            addresses,
+            entrances,
             ready_time: loaded.config.front.ready_time,
             count: 0,
         };
@@ -96,9 +96,9 @@ impl Fronts {
         Process::start(&self.setup, format!("front.{}", at + 1), self.count)
     }
 
-    /// Where browsers connect.
-    pub(super) fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Where browsers come in.
+    pub(super) fn entrances(&self) -> &[Arc<Entrance>] {
+        &self.entrances
     }
 
     /// What the admin listener shows.
@@ -176,6 +176,16 @@ impl Fronts {
     }
 }
 
+/// A socket as the processes get it.
+fn passed(listening: &Listening) -> io::Result<Socket> {
+    let name = match listening.entrance.way {
+        Way::Plain => HTTP,
+        Way::Tls(_) => HTTPS,
+        Way::Redirect(_) => REDIRECT,
+    };
+    Ok(Socket { name, listener: Arc::new(listening.socket.descriptor()?) })
+}
+
 /// This program by its path: where the file is replaced meanwhile, the next process is the new version.
 fn program() -> PathBuf {
     std::env::current_exe().unwrap_or_else(|_| crate::supervisor::guard::this_executable())
@@ -201,9 +211,7 @@ fn arguments(loaded: &Loaded, format: LogFormat) -> Vec<OsString> {
 
 /// A port of its own beside ours; `tempest status` shows it.
 fn admin(config: &Config) -> Option<SocketAddr> {
-    let Listen::Tcp(ours) = config.front.admin.as_ref()?;
-    let ip: IpAddr = ours.ip();
-    Some(SocketAddr::new(ip, 0))
+    Some(SocketAddr::new(config.front.admin?.ip(), 0))
 }
 
 #[cfg(test)]

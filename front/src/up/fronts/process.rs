@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::listener::Listening;
 use crate::notify;
 use crate::supervisor::child::{Lines, Program, Socket, Stream};
 use crate::supervisor::keep::{Event, Keeper, Kept};
@@ -28,8 +29,8 @@ pub(super) struct Setup {
     pub(super) program: PathBuf,
     pub(super) args: Vec<OsString>,
     pub(super) env: Vec<(OsString, OsString)>,
-    /// What they accept from.
-    pub(super) sockets: Mutex<Vec<Socket>>,
+    /// What they accept from, and what we keep of it.
+    pub(super) sockets: Mutex<(Vec<Socket>, Vec<Listening>)>,
     pub(super) place: Place,
     /// From SIGTERM to SIGKILL.
     pub(super) stop_time: Duration,
@@ -45,12 +46,12 @@ pub(super) struct Setup {
 
 impl Setup {
     fn sockets(&self) -> Vec<Socket> {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
     /// Gives up our share of the sockets: when the last process has closed its own, nobody listens any more.
     pub(super) fn close_sockets(&self) {
-        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.sockets.lock().unwrap_or_else(PoisonError::into_inner) = Default::default();
     }
 }
 
