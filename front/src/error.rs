@@ -115,6 +115,14 @@ pub enum Failure {
     DeadlineUnknown,
     /// The worker's answer broke the contract.
     Malformed(Reason),
+    /// The worker's answer named a file that the front may not send.
+    BadFile,
+    /// The server behind a route cannot be reached, or broke off; the text says which, for the client.
+    Upstream(&'static str),
+    /// It does not answer in time.
+    UpstreamLate(&'static str),
+    /// What is asked for is not built.
+    NotBuilt(&'static str),
     /// The front is being shut down.
     Draining,
 }
@@ -136,14 +144,17 @@ impl Failure {
             | Self::BodyTooLarge(_)
             | Self::BodyTimeout
             | Self::ClientGone
-            | Self::TooMany(_) => Fault::Client,
+            | Self::TooMany(_)
+            | Self::NotBuilt(_) => Fault::Client,
             Self::SessionTooLarge(..) | Self::Deadline | Self::Malformed(_) | Self::QueueFull(_) | Self::TooLong(_) => {
                 Fault::Worker
             }
             Self::InBatch(_, failure) => failure.fault(),
             Self::NotPublished { why: NotPublished::Congested, .. } => Fault::Front,
             Self::NotPublished { .. } => Fault::Broker,
-            Self::NoWorker | Self::WorkerDied => Fault::Worker,
+            Self::NoWorker | Self::WorkerDied | Self::BadFile | Self::Upstream(_) | Self::UpstreamLate(_) => {
+                Fault::Worker
+            }
             Self::SessionAway | Self::BrokerDown | Self::BrokerRefused(_) | Self::DeadlineUnknown => Fault::Broker,
             Self::Overload(_) | Self::Draining => Fault::Front,
         }

@@ -197,6 +197,7 @@ impl Reactor {
             (Arc::clone(&metrics), problems, shared.spans.clone()),
         );
         let (router, queues) = Router::new(&config.routes, &keys, config.limits.queue_depth, &[], &metrics);
+        let router = router.with_around(&config, &shared.at_start.pages);
         queues.iter().for_each(|queue| dispatch.add_queue(queue));
         let totals = Arc::clone(&shared.totals);
         let (prefix, time) = (channels.prefix.clone(), channels.count_time);

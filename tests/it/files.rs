@@ -1,6 +1,7 @@
 //! Static folders: types, validators, ranges of what is and is not served.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use tempest_tests::{Folder, Response, World};
@@ -127,5 +128,63 @@ fn a_large_file_arrives_whole() {
     let world = serving(&public);
     let response = ask(&world, "GET", "/large.bin", &[]);
     assert!(response.complete && response.body == bytes, "{} bytes", response.body.len());
+    world.finish();
+}
+
+#[test]
+fn a_download_goes_on_where_it_broke_off() {
+    let (_dir, public) = folder();
+    let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    fs::write(public.join("large.bin"), &bytes).expect("a file");
+    let world = serving(&public);
+    let head = ask(&world, "HEAD", "/large.bin", &[]);
+    assert_eq!(head.header("accept-ranges"), Some("bytes"));
+    let tag = format!("If-Range: {}", head.header("etag").expect("a validator"));
+    let rest = ask(&world, "GET", "/large.bin", &["Range: bytes=100000-", &tag]);
+    assert_eq!((rest.status, rest.header("content-range")), (206, Some("bytes 100000-299999/300000")));
+    assert!(rest.complete && rest.body == bytes[100_000..]);
+    let other = ask(&world, "GET", "/large.bin", &["Range: bytes=100000-", "If-Range: \"other\""]);
+    assert_eq!((other.status, other.body.len()), (200, bytes.len()), "another file is sent whole");
+    let beyond = ask(&world, "GET", "/large.bin", &["Range: bytes=300000-"]);
+    assert_eq!((beyond.status, beyond.header("content-range")), (416, Some("bytes */300000")));
+    world.finish();
+}
+
+#[test]
+fn a_single_page_application_is_served_from_its_build() {
+    let (_dir, public) = folder();
+    fs::write(public.join("app.js.br"), "compressed").expect("a file");
+    let dir = public.display();
+    let settings = "cache = \"max-age=60\"\nfallback = \"index.html\"\nprecompressed = true";
+    let table = format!("[[route]]\npath = \"/{{file...}}\"\nkind = \"files\"\ndir = \"{dir}\"\n{settings}");
+    let world = World::builder().table(&table).start();
+    let script = ask(&world, "GET", "/app.js", &["Accept-Encoding: gzip, br"]);
+    let header = |name| script.header(name);
+    assert_eq!((header("content-encoding"), header("vary")), (Some("br"), Some("Accept-Encoding")));
+    assert_eq!((header("cache-control"), script.text().as_str()), (Some("max-age=60"), "compressed"));
+    assert_eq!(ask(&world, "GET", "/app.js", &[]).text(), "1");
+    let page = ask(&world, "GET", "/users/7", &["Accept: text/html"]);
+    assert_eq!((page.status, page.text().as_str()), (200, "<h1>page</h1>"));
+    assert_eq!(page.header("cache-control"), Some("no-cache"));
+    assert_eq!(ask(&world, "GET", "/gone.js", &["Accept: */*"]).status, 404);
+    world.finish();
+}
+
+#[test]
+fn files_that_nobody_reads_take_no_memory() {
+    const LENGTH: u64 = 256 * 1024 * 1024;
+    let (_dir, public) = folder();
+    fs::File::create(public.join("huge.bin")).and_then(|file| file.set_len(LENGTH)).expect("a sparse file");
+    let world = serving(&public);
+    let before = world.front.process.rss_bytes();
+    let mut readers: Vec<_> = (0..8).map(|_| world.http()).collect();
+    for http in &mut readers {
+        http.request("GET", "/huge.bin", &[], b"");
+        assert_eq!(http.read_head().expect("a head").header("content-length"), Some(LENGTH.to_string().as_str()));
+        http.read_exact(&mut vec![0; 1 << 20]).expect("a part of it");
+    }
+    let grown = world.front.process.rss_bytes().saturating_sub(before);
+    assert!(grown < 32 << 20, "{grown} bytes for 8 readers");
+    drop(readers);
     world.finish();
 }

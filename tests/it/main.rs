@@ -2,6 +2,7 @@
 
 mod admin;
 mod cli;
+mod compress;
 mod config;
 mod examples;
 mod files;
@@ -13,6 +14,7 @@ mod msgpack;
 mod observe;
 mod pages;
 mod proxies;
+mod proxy;
 mod publish;
 mod raw_workers;
 mod redis_down;
@@ -22,9 +24,11 @@ mod request_reply;
 mod restarts;
 mod scripts;
 mod sdk_workers;
+mod send_file;
 mod sessions;
 mod sse;
 mod supervised;
+mod surroundings;
 mod tidy;
 mod tls;
 mod units;

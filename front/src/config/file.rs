@@ -13,8 +13,8 @@ use super::value::{
 };
 use super::workers::{self, Given};
 use super::{
-    AccessLog, Config, Front, Listen, Log, LogFormat, Redis, TICK, channels, limits, proxies, routes, session,
-    telemetry, tls,
+    AccessLog, Config, Front, Listen, Log, LogFormat, Redis, TICK, channels, compress, errors, headers, limits,
+    proxies, routes, session, telemetry, tls,
 };
 
 /// Reads all of it; `given` is a command line's own command, `base` is what relative paths are relative to.
@@ -26,6 +26,9 @@ pub(super) fn read(mut root: Section<'_>, given: &Given, base: &Path) -> Config 
     let channels = channels::read(root.section("channels"), base);
     let session = root.has("session").then(|| session::read(root.section("session"), base));
     root.ignore(&["session"]);
+    let compress = compress::read(root.section("compress"));
+    let headers = headers::read(root.section("headers"));
+    let errors = errors::read(root.section("errors"), base);
     let routes = match root.sections("route") {
         Some(all) => all.into_iter().filter_map(|one| routes::read(one, base, limits.body_memory)).collect(),
         None => routes::defaults(!channels.publish.is_empty() || !channels.tokens.keys.is_empty()),
@@ -35,7 +38,7 @@ pub(super) fn read(mut root: Section<'_>, given: &Given, base: &Path) -> Config 
     let telemetry = telemetry::read(root.section("telemetry"));
     root.finish();
     let base = base.to_owned();
-    Config { redis, front, limits, channels, session, routes, workers, log, telemetry, base }
+    Config { redis, front, limits, channels, session, headers, errors, compress, routes, workers, log, telemetry, base }
 }
 
 fn read_redis(mut section: Section<'_>, prefix: &str, base: &Path) -> Redis {

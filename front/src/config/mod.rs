@@ -11,9 +11,15 @@ use std::time::Duration;
 
 use tempest_protocol::{Keys, matches_pattern};
 
+mod around;
 mod changes;
 mod channels;
+mod compress;
+mod cors;
+mod errors;
 mod file;
+mod files;
+mod headers;
 mod held;
 mod limits;
 mod load;
@@ -21,6 +27,7 @@ pub mod options;
 mod path;
 mod problem;
 mod proxies;
+mod proxy;
 mod redis_url;
 mod reference;
 mod route;
@@ -38,15 +45,22 @@ mod words;
 mod worker;
 mod workers;
 
+pub use around::RouteAround;
 pub use changes::{Change, Changes};
 pub use channels::{ChannelRule, Channels, History};
+pub use compress::{Coding, Compress};
+pub use cors::Cors;
+pub use errors::{ErrorPage, PageOf};
 pub use file::is_log_level;
+pub use files::FilesRoute;
+pub use headers::HeaderRules;
 pub use held::{Held, Origin};
 pub use limits::Limits;
 pub use load::{Flags, Loaded, Mode, Whereabouts, load, whereabouts};
 pub use path::{PathPattern, Segment};
 pub use problem::{Problem, Problems};
 pub use proxies::{Forwarded, Proxies, ProxyProtocol};
+pub use proxy::{HostTold, ProxyRoute, Upstream, UpstreamAddress};
 pub use redis_url::{RedisAddress, RedisUrl, RedisUrlError, Secret};
 pub use reference::REFERENCE;
 pub use route::{ClientGone, Priority, PublishRoute, QueueRoute, Retry, Route, RouteKind, WhenNoWorker};
@@ -78,6 +92,12 @@ pub struct Config {
     pub channels: Channels,
     /// Sessions; None: there are none.
     pub session: Option<Sessions>,
+    /// Headers of all answers.
+    pub headers: HeaderRules,
+    /// Pages for failures.
+    pub errors: Vec<ErrorPage>,
+    /// Compression of answers.
+    pub compress: Compress,
     /// Routes; the first that matches wins.
     pub routes: Vec<Route>,
     /// Workers that `tempest up` and `tempest supervise` run.

@@ -2,13 +2,13 @@
 //!
 //! Plain data; [`super::routes`] reads it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Method;
 use tempest_protocol::{Codec, QueueName};
 
 use super::path::PathPattern;
+use super::{FilesRoute, ProxyRoute, RouteAround};
 
 /// One route.
 #[derive(Clone, Debug)]
@@ -21,6 +21,15 @@ pub struct Route {
     pub host: Option<String>,
     /// What happens.
     pub kind: RouteKind,
+    /// What is done with its answers, whoever gives them.
+    pub around: RouteAround,
+}
+
+impl Route {
+    /// True where only the answer of a worker reaches it.
+    pub fn is_internal(&self) -> bool {
+        matches!(&self.kind, RouteKind::Files(files) if files.internal)
+    }
 }
 
 /// What a route does with a request.
@@ -32,11 +41,10 @@ pub enum RouteKind {
     Subscribe,
     /// Messages for the channel named by the path's `{channel…}` part, or named in the body where it has none.
     Publish(PublishRoute),
+    /// Another HTTP server.
+    Proxy(ProxyRoute),
     /// A static folder.
-    Files {
-        /// The folder, absolute.
-        dir: PathBuf,
-    },
+    Files(FilesRoute),
 }
 
 /// What holds for the requests of a route that publishes.

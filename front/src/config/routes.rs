@@ -9,9 +9,10 @@ use http::Method;
 use tempest_protocol::{Codec, QueueName};
 
 use super::section::Section;
-use super::value::{Read, Value, Wrong, boolean, bytes, count, list, one_of, path, queue, string, time};
+use super::value::{Read, Value, Wrong, boolean, bytes, count, list, one_of, queue, string, time};
 use super::{
-    ClientGone, PathPattern, Priority, PublishRoute, QueueRoute, Retry, Route, RouteKind, Segment, WhenNoWorker,
+    ClientGone, PathPattern, Priority, PublishRoute, QueueRoute, Retry, Route, RouteAround, RouteKind, Segment,
+    WhenNoWorker, around, files, proxy,
 };
 
 /// The settings that not every kind of route has.
@@ -43,10 +44,16 @@ enum Named {
     Subscribe,
     Publish,
     Files,
+    Proxy,
 }
 
-const KINDS: &[(&str, Named)] =
-    &[("queue", Named::Queue), ("subscribe", Named::Subscribe), ("publish", Named::Publish), ("files", Named::Files)];
+const KINDS: &[(&str, Named)] = &[
+    ("queue", Named::Queue),
+    ("subscribe", Named::Subscribe),
+    ("publish", Named::Publish),
+    ("files", Named::Files),
+    ("proxy", Named::Proxy),
+];
 
 /// The names of all kinds.
 #[cfg(test)]
@@ -70,7 +77,16 @@ pub(super) fn defaults(publishing: bool) -> Vec<Route> {
         kinds.extend([("/pub/{channel...}", publish(false)), ("/pub", publish(true))]);
     }
     kinds.push(("/{rest...}", RouteKind::Queue(QueueRoute::new(queue))));
-    kinds.into_iter().map(|(text, kind)| Route { path: pattern(text), methods: None, host: None, kind }).collect()
+    kinds
+        .into_iter()
+        .map(|(text, kind)| Route {
+            path: pattern(text),
+            methods: None,
+            host: None,
+            kind,
+            around: RouteAround::default(),
+        })
+        .collect()
 }
 
 /// Reads one `[[route]]`; `None` where it is too broken to be one.
@@ -82,10 +98,13 @@ pub(super) fn read(mut section: Section<'_>, base: &Path, body_memory: usize) ->
         Named::Queue => read_queue(&mut section, body_memory),
         Named::Subscribe => read_subscribe(&section, path.as_ref()),
         Named::Publish => Some(read_publish(&mut section, path.as_ref(), body_memory)),
-        Named::Files => read_files(&mut section, base, path.as_ref()),
+        Named::Proxy => proxy::read(&mut section, path.as_ref()).map(RouteKind::Proxy),
+        Named::Files => files::read(&mut section, base, path.as_ref()).map(RouteKind::Files),
     });
+    let channels = matches!(kind, Some(RouteKind::Subscribe | RouteKind::Publish(_)));
+    let around = around::read(&mut section, channels);
     section.finish();
-    Some(Route { path: path?, methods, host, kind: kind? })
+    Some(Route { path: path?, methods, host, kind: kind?, around })
 }
 
 /// The kind as given, or as the keys tell.
@@ -94,21 +113,21 @@ fn kind_of(section: &mut Section<'_>) -> Option<Named> {
         let kind = section.optional("kind", one_of(KINDS));
         if kind.is_none() {
             // Without a kind nobody can say which of these belong here.
-            section.ignore(&["queue", "dir"]);
+            section.ignore(&["queue", "proxy", "dir", "index", "cache", "fallback", "precompressed", "internal"]);
             section.ignore(&OF_SOME);
+            section.ignore(&proxy::OWN);
         }
         return kind;
     }
     section.ignore(&["kind"]);
-    match (section.has("queue"), section.has("dir")) {
-        (true, _) => Some(Named::Queue),
-        (false, true) => Some(Named::Files),
-        (false, false) => {
-            section.problem("kind", "expected one of queue, subscribe, publish, files, or a queue = \"NAME\"");
-            section.ignore(&OF_SOME);
-            None
-        }
+    let telling = [("queue", Named::Queue), ("proxy", Named::Proxy), ("dir", Named::Files)];
+    let told = telling.into_iter().find(|(key, _)| section.has(key)).map(|(_, kind)| kind);
+    if told.is_none() {
+        section.problem("kind", "expected one of queue, subscribe, publish, files, proxy, or a queue = \"NAME\"");
+        section.ignore(&OF_SOME);
+        section.ignore(&proxy::OWN);
     }
+    told
 }
 
 fn read_queue(section: &mut Section<'_>, body_memory: usize) -> Option<RouteKind> {
@@ -166,18 +185,7 @@ fn read_subscribe(section: &Section<'_>, path: Option<&PathPattern>) -> Option<R
     Some(RouteKind::Subscribe)
 }
 
-fn read_files(section: &mut Section<'_>, base: &Path, pattern: Option<&PathPattern>) -> Option<RouteKind> {
-    let ends_well =
-        |path: &PathPattern| matches!(path.segments.last(), Some(Segment::Rest(_))) || path.text.ends_with('/');
-    if pattern.is_some_and(|path| !ends_well(path)) {
-        section
-            .problem("path", "expected an end like {file...}, which names the file, or / for the folder's index.html");
-    }
-    let dir = section.require("dir", path)?;
-    Some(RouteKind::Files { dir: base.join(dir) })
-}
-
-fn method(value: &Value<'_>) -> Read<Method> {
+pub(super) fn method(value: &Value<'_>) -> Read<Method> {
     let text = string(value)?;
     let upper = !text.is_empty() && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'-' || b == b'_');
     let method = if upper { Method::from_bytes(text.as_bytes()).ok() } else { None };

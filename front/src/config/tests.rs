@@ -133,7 +133,7 @@ fn reads_every_setting() {
 #[test]
 fn reads_routes_in_the_order_of_the_file() {
     let config = read(include_str!("tests/full.toml"));
-    let [api, feed, ingest, page] = config.routes.as_slice() else { panic!("four routes") };
+    let [api, feed, ingest, page, private, old] = config.routes.as_slice() else { panic!("six routes") };
     assert_eq!(api.methods.as_deref(), Some([Method::GET, Method::POST].as_slice()));
     assert_eq!(api.host.as_deref(), Some("app.example"));
     let RouteKind::Queue(route) = &api.kind else { panic!("a queue") };
@@ -146,7 +146,11 @@ fn reads_routes_in_the_order_of_the_file() {
     assert_eq!(route.codec, Codec::MsgPack);
     assert!(matches!(feed.kind, RouteKind::Subscribe));
     assert!(matches!(&ingest.kind, RouteKind::Publish(route) if !route.batch && route.body_limit == 1024));
-    assert!(matches!(&page.kind, RouteKind::Files { dir } if dir == Path::new("/base/public")));
+    assert!(
+        matches!(&page.kind, RouteKind::Files(files) if files.dir == Path::new("/base/public") && files.precompressed)
+    );
+    assert!(matches!(&old.kind, RouteKind::Proxy(old) if old.connections == 3));
+    assert!(private.is_internal() && !page.is_internal());
 }
 
 #[test]
@@ -218,7 +222,7 @@ processes = -1
         "tempest.toml:22: route.queue: `Web` is not a queue name: use 1 to 63 of a-z 0-9 _ . - and begin with a letter or digit",
         "tempest.toml:23: route.timout: is no setting; did you mean timeout?",
         "tempest.toml:26: route.path: expected a part {channel} or {channel...}, which names the channel, or no such part at all",
-        "tempest.toml:29: route.kind: expected one of queue, subscribe, publish, files, or a queue = \"NAME\"",
+        "tempest.toml:29: route.kind: expected one of queue, subscribe, publish, files, proxy, or a queue = \"NAME\"",
         "tempest.toml:32: workers.a.command: is missing",
         "tempest.toml:33: workers.a.processes: expected a number of processes like 4, or a range like \"2..8\", from 0 to 1024, found -1",
     ];
@@ -284,10 +288,15 @@ fn faults_of_syntax_come_with_the_others_and_without_consequences() {
 #[test]
 fn a_route_takes_only_what_its_kind_knows() {
     let found = faults("[[route]]\npath = \"/{f...}\"\nkind = \"files\"\ndir = \"p\"\ntimeout = 3\n");
-    assert_eq!(found, ["tempest.toml:5: route.timeout: is no setting; known here: path, methods, host, kind, dir"]);
+    assert_eq!(
+        found,
+        [
+            "tempest.toml:5: route.timeout: is no setting; known here: path, methods, host, kind, dir, index, cache, fallback, precompressed, internal, compress, headers, cors"
+        ]
+    );
     assert_eq!(
         faults("[[route]]\npath = \"/{f...}\"\nkind = \"file\"\ndir = \"p\"\n"),
-        ["tempest.toml:3: route.kind: expected one of queue, subscribe, publish, files, found \"file\""]
+        ["tempest.toml:3: route.kind: expected one of queue, subscribe, publish, files, proxy, found \"file\""]
     );
     assert_eq!(faults("[[route]]\npath = \"/a\"\ndir = \"p\"\n").len(), 1);
     assert_eq!(faults("[[route]]\npath = \"/\"\ndir = \"p\"\nmethods = \"get\"\nhost = \"http://x\"\n").len(), 2);

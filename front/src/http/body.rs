@@ -16,7 +16,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::compress::Coded;
 use super::hold::Raw;
+use super::proxy::Download;
 use super::{Activity, Context, Peer};
 use crate::config::Limits;
 use crate::error::Failure;
@@ -36,6 +38,8 @@ enum Kind {
     Answer(Ticket),
     Held(Box<Raw>),
     Events(PipeReader),
+    Coded(Box<Coded>),
+    Proxied(Box<Download>),
     Done,
     Boxed(UnsyncBoxBody<Bytes, io::Error>),
 }
@@ -82,6 +86,29 @@ impl Body {
     /// True where a client that takes nothing is somebody else's to see to.
     pub fn paces_itself(&self) -> bool {
         matches!(self.kind, Kind::Events(_))
+    }
+
+    /// What another server sends.
+    pub(super) fn proxied(download: Download) -> Self {
+        Self { kind: Kind::Proxied(Box::new(download)), ended: None }
+    }
+
+    /// Another one, compressed.
+    pub(super) fn coded(coded: Coded) -> Self {
+        Self { kind: Kind::Coded(Box::new(coded)), ended: None }
+    }
+
+    /// The bytes at hand, where they are all and no more than `most`.
+    pub(super) fn take_whole(&mut self, most: usize) -> Option<Bytes> {
+        match &mut self.kind {
+            Kind::Whole(bytes) if bytes.len() <= most => Some(std::mem::take(bytes)),
+            _ => None,
+        }
+    }
+
+    /// True where channels have the connection.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.kind, Kind::Held(_))
     }
 
     /// Anything else.
@@ -135,6 +162,8 @@ impl Body {
                 let polled = events.poll_data(cx);
                 self.passed_on(polled)
             }
+            Kind::Coded(coded) => coded.poll_frame(cx),
+            Kind::Proxied(download) => download.poll_frame(cx),
             Kind::Done => Poll::Ready(None),
             Kind::Boxed(body) => Pin::new(body).poll_frame(cx),
         }
@@ -157,7 +186,8 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Done => true,
-            Kind::Answer(_) | Kind::Held(_) | Kind::Events(_) => false,
+            Kind::Answer(_) | Kind::Held(_) | Kind::Events(_) | Kind::Coded(_) => false,
+            Kind::Proxied(download) => download.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
     }
@@ -166,7 +196,8 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Done => SizeHint::with_exact(0),
-            Kind::Answer(_) | Kind::Held(_) | Kind::Events(_) => SizeHint::default(),
+            Kind::Answer(_) | Kind::Held(_) | Kind::Events(_) | Kind::Coded(_) => SizeHint::default(),
+            Kind::Proxied(download) => download.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }
     }

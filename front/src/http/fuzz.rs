@@ -80,13 +80,13 @@ pub fn request(data: &[u8]) {
     Allowed::of(&front.channels, request.headers());
     sse::accepts_events(request.headers());
     crate::auth::fuzz::look(request.headers(), query, host);
-    match front.router.find(request.method(), host, path).map(|(target, _)| target) {
+    match front.router.find(request.method(), host, path).map(|found| found.target) {
         Ok(Target::Subscribe { channel }) => subscription(request.headers(), query, &channel, &front.channels),
         Ok(Target::Publish { channel, .. }) => {
             publish::request(request.headers(), query, channel.as_deref(), body, &front.channels);
         }
         Ok(Target::Files { rest, .. }) => super::files::check_names(&rest),
-        Ok(Target::Queue(..) | Target::Redirect(_)) | Err(_) => {}
+        Ok(Target::Queue(..) | Target::Proxy(_) | Target::Preflight(_) | Target::Redirect(_)) | Err(_) => {}
     }
 }
 

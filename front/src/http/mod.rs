@@ -3,8 +3,11 @@
 //! Nothing here reads or writes a socket; the connection does. Errors become responses in [`respond`] and nowhere
 //! else.
 
+mod accept;
+mod around;
 mod body;
 mod client;
+mod compress;
 mod cors;
 mod current;
 mod files;
@@ -12,11 +15,14 @@ mod forwarded;
 #[doc(hidden)]
 pub mod fuzz;
 mod hold;
+mod pages;
+mod proxy;
 mod publish;
 mod redirect;
 mod request_reply;
 mod respond;
 mod router;
+mod send_file;
 mod session;
 mod sse;
 mod subscribe;
@@ -43,15 +49,17 @@ use crate::listener::{Ends, Entrance, Way};
 use crate::places::{Holder, Place, Places};
 use crate::queue::Dispatch;
 use crate::session::Sessions;
-use crate::telemetry::{AccessLog, Metrics, Refusal, RouteSeries, Spans, Trace, Traces, What};
+use crate::telemetry::{AccessLog, Metrics, Refusal, Spans, Trace, Traces, What};
 
+pub use around::Around;
 pub use body::Body;
 pub use client::Client;
 pub use current::Current;
+pub use pages::{PageError, Pages};
 pub use publish::{Counts, Publishing};
 use respond::Asker;
 pub use respond::early_response;
-pub use router::{Router, Target};
+pub use router::{Found, Router, Target};
 
 /// What the requests of one reactor need. A reload makes another one ([`Current`]): whatever of it is not the
 /// configuration's is shared between them.
@@ -321,10 +329,11 @@ pub async fn handle(
     let trace = context.traces.of(request.headers());
     let id = context.dispatch.next_id();
     let json = respond::wants_json(request.headers());
-    let (target, series) = match route(&context, &client, &request) {
-        Ok((target, series)) => (Ok(target), series),
-        Err(failure) => (Err(failure), context.router.none()),
+    let (target, series, around) = match route(&context, &client, &request) {
+        Ok(Found { target, series, around }) => (Ok(target), series, around),
+        Err(failure) => (Err(failure), context.router.none(), context.router.otherwise()),
     };
+    let asked = around.map(|around| around.ask(&request, client.is_secure()));
     let asker = Asker { json, id: &id, trace: trace.as_ref(), series, started };
     let entry = Entry::of(&context, &client, &request, asker);
     let mut place = Place::default();
@@ -343,13 +352,20 @@ pub async fn handle(
         Ok(Target::Publish { route, channel }) => {
             Ok(Box::pin(publish::answer(&context, &client, request, route, channel.as_deref(), asker)).await)
         }
-        Ok(Target::Files { dir, rest }) => {
-            Box::pin(files::serve(dir, &rest, &request)).await.map(|response| response.map(Body::boxed))
+        Ok(Target::Preflight(cors)) => Ok(cors.preflight(request.headers().get(http::header::ORIGIN))),
+        Ok(Target::Proxy(pool)) => Box::pin(proxy::answer(&context, &client, request, pool, asker)).await,
+        Ok(Target::Files { route, rest }) => {
+            let (method, headers, query) = (request.method(), request.headers(), request.uri().query());
+            let asked = files::Asked { method, headers, query };
+            Box::pin(files::serve(route, &rest, asked)).await.map(|response| response.map(Body::boxed))
         }
         Ok(Target::Redirect(port)) => redirect::answer(&request, port),
         Err(failure) => Err(failure),
     };
-    let mut response = outcome.unwrap_or_else(|failure| respond::failure(&failure, asker));
+    let mut response = outcome.unwrap_or_else(|failure| respond::page(&context, &failure, asker));
+    if let (Some(around), Some(asked)) = (around, asked) {
+        around.finish(&asked, &mut response);
+    }
     respond::finish(&context, &peer, &mut response, asker, (entry, place));
     Ok(response)
 }
@@ -369,13 +385,9 @@ fn admit(context: &Context, client: &Client<'_>, target: &Target<'_>) -> Result<
     Ok(place.and(of_route))
 }
 
-fn route<'c>(
-    context: &'c Context,
-    client: &Client<'_>,
-    request: &Request<Incoming>,
-) -> Result<(Target<'c>, &'c RouteSeries), Failure> {
+fn route<'c>(context: &'c Context, client: &Client<'_>, request: &Request<Incoming>) -> Result<Found<'c>, Failure> {
     if let Way::Redirect(port) = client.peer().entrance.way {
-        return Ok((Target::Redirect(port), context.router.none()));
+        return Ok(Found { target: Target::Redirect(port), series: context.router.none(), around: None });
     }
     if *request.method() == Method::CONNECT {
         return Err(Failure::BadRequest("CONNECT is not served here"));
@@ -385,7 +397,14 @@ fn route<'c>(
     if request.version() == Version::HTTP_2 && request.headers().len() > context.config.limits.headers {
         return Err(Failure::HeadTooLarge);
     }
-    context.router.find(request.method(), host, request.uri().path())
+    let path = request.uri().path();
+    if let Some(asked) = cors::asked_for(request)
+        && let Ok(Found { series, around: Some(around), .. }) = context.router.find(&asked, host, path)
+        && let Some(cors) = around.cors()
+    {
+        return Ok(Found { target: Target::Preflight(cors), series, around: Some(around) });
+    }
+    context.router.find(request.method(), host, path)
 }
 
 /// Shapes that hyper lets pass and that another server on the way might read differently.

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use super::body::{self, Body};
 use super::hold::{self, Asked};
 use super::respond::Asker;
-use super::{Client, Context, Entry, Peer, session};
+use super::{Client, Context, Entry, Peer, send_file, session};
 use crate::error::Failure;
 use crate::queue::{self, Head, Lane, Ticket};
 use crate::session::Sessions;
@@ -52,6 +52,9 @@ pub(super) async fn answer(
     // The job has its own copy: what was taken for the body is free again.
     drop((body, share));
     let asked = Asked::of(&request);
+    let for_file = context.router.has_internal().then(|| {
+        Box::new(send_file::Asked { headers: std::mem::take(request.headers_mut()), is_head: asked.is_head() })
+    });
     drop(request);
     let mut head = ticket.head().await?;
     if session.is_some() || context.sessions.is_some() || head.session.is_some() {
@@ -71,7 +74,18 @@ pub(super) async fn answer(
         let answer = hold::Answer { status: head.status, headers: head.headers, hold: *hold };
         return Box::pin(hold::answer(context, client, &asked, answer, (asker, entry))).await;
     }
+    if let Some(path) = head.file.take()
+        && !is_bodiless(head.status)
+    {
+        drop(ticket);
+        let named = send_file::Named { path, status: head.status, headers: head.headers };
+        return Box::pin(send_file::answer(context, for_file, named, (lane, asker.id))).await;
+    }
     Ok(respond(head, ticket, asked.is_head(), client.peer()))
+}
+
+fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 pub(super) fn version_of(version: Version) -> &'static str {
@@ -86,7 +100,7 @@ pub(super) fn version_of(version: Version) -> &'static str {
 
 fn respond(head: Head, ticket: Ticket, is_head: bool, peer: &Rc<Peer>) -> Response<Body> {
     let Head { status, mut headers, .. } = head;
-    let bodiless = is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodiless = is_head || is_bodiless(status);
     let body = match ticket.take_whole() {
         _ if bodiless => {
             if status == StatusCode::NO_CONTENT {

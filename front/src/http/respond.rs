@@ -83,8 +83,25 @@ pub(super) fn failure(failure: &Failure, asker: Asker<'_>) -> Response<Body> {
             | Failure::ClientGone
             | Failure::BadRequest(_)
             | Failure::Expectation
+            | Failure::NotBuilt(_)
+            | Failure::Upstream(_)
+            | Failure::UpstreamLate(_)
     ) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The same as [`failure`], on the operator's own page where there is one and the client does not ask for JSON.
+pub(super) fn page(context: &Context, failure: &Failure, asker: Asker<'_>) -> Response<Body> {
+    let mut response = self::failure(failure, asker);
+    if asker.json {
+        return response;
+    }
+    let pages = context.router.pages();
+    if let Some((text, kind)) = pages.filled(response.status(), &describe(failure).1, asker.id.as_str()) {
+        *response.body_mut() = Body::whole(text);
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
     }
     response
 }
@@ -159,6 +176,10 @@ fn describe(failure: &Failure) -> (StatusCode, String) {
             "no answer came in time, and whether the request was carried out is unknown",
         ),
         Failure::Malformed(_) => text(StatusCode::BAD_GATEWAY, "the answer to this request was malformed"),
+        Failure::Upstream(why) => text(StatusCode::BAD_GATEWAY, why),
+        Failure::UpstreamLate(why) => text(StatusCode::GATEWAY_TIMEOUT, why),
+        Failure::NotBuilt(why) => text(StatusCode::NOT_IMPLEMENTED, why),
+        Failure::BadFile => text(StatusCode::BAD_GATEWAY, "the answer to this request named a file that is not served"),
         Failure::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "this server is shutting down; try again"),
     }
 }

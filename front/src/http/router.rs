@@ -4,24 +4,52 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
 use tempest_protocol::{Keys, QueueName};
 
-use crate::config::{PublishRoute, Route, RouteKind, Segment};
+use super::around::{Around, Common};
+use super::cors::RouteCors;
+use super::pages::Pages;
+use super::proxy::Pool;
+use crate::config::{Config, FilesRoute, PublishRoute, Route, RouteAround, RouteKind, Segment};
 use crate::error::Failure;
 use crate::places::Holder;
 use crate::queue::{Lane, QueueState};
 use crate::telemetry::{Metrics, RouteSeries};
 
+/// A route, with what it needs in this reactor.
+struct Served {
+    route: Route,
+    lane: Option<Rc<Lane>>,
+    pool: Option<Rc<Pool>>,
+    around: Option<Rc<Around>>,
+    series: RouteSeries,
+}
+
 /// The routes of one reactor, with their queues and what is counted of each.
 pub struct Router {
-    routes: Vec<(Route, Option<Rc<Lane>>, RouteSeries)>,
+    routes: Vec<Served>,
+    /// Those that only a worker's answer reaches.
+    internal: Vec<(Vec<Segment>, FilesRoute)>,
+    /// What is done around requests that no route takes.
+    otherwise: Option<Rc<Around>>,
+    pages: Arc<Pages>,
     /// Of requests that no route takes.
     none: RouteSeries,
+}
+
+/// What is to be done with a request, where it is counted, and what is done around it.
+pub struct Found<'r> {
+    /// What is to be done.
+    pub target: Target<'r>,
+    /// What is counted of its route.
+    pub series: &'r RouteSeries,
+    /// What is done around its answer; None: nothing.
+    pub around: Option<&'r Around>,
 }
 
 /// What is to be done with a request.
@@ -42,10 +70,16 @@ pub enum Target<'r> {
     },
     /// `https` has it, at this port.
     Redirect(u16),
+    /// A browser asks whether a script of another origin may ask.
+    #[allow(private_interfaces, reason = "only this module answers it")]
+    Preflight(&'r RouteCors),
+    /// Another server answers.
+    #[allow(private_interfaces, reason = "only this module passes requests on")]
+    Proxy(&'r Rc<Pool>),
     /// A static file.
     Files {
-        /// The folder.
-        dir: &'r PathBuf,
+        /// The folder, and how its files are sent.
+        route: &'r FilesRoute,
         /// The rest of the path, still percent-encoded.
         rest: String,
     },
@@ -64,7 +98,12 @@ impl Router {
     ) -> (Self, Vec<Rc<QueueState>>) {
         let known_as = |name: &QueueName| known.iter().find(|queue| queue.name == *name).cloned();
         let mut queues: HashMap<String, Rc<QueueState>> = HashMap::new();
-        let routes = routes.iter().enumerate().map(|(at, route)| {
+        let internal = routes.iter().filter(|route| route.is_internal()).filter_map(|route| match &route.kind {
+            RouteKind::Files(files) => Some((route.path.segments.clone(), files.clone())),
+            _ => None,
+        });
+        let internal = internal.collect();
+        let routes = routes.iter().enumerate().filter(|(_, route)| !route.is_internal()).map(|(at, route)| {
             let lane = match &route.kind {
                 RouteKind::Queue(route) => {
                     let name = &route.queue;
@@ -74,12 +113,47 @@ impl Router {
                     });
                     Some(Lane::new(Rc::clone(state), route.clone(), depth_limit))
                 }
-                RouteKind::Subscribe | RouteKind::Publish(_) | RouteKind::Files { .. } => None,
+                _ => None,
             };
-            (route.clone(), lane, RouteSeries::of(metrics, at + 1, &route.path.text))
+            let pool = match &route.kind {
+                RouteKind::Proxy(proxy) => Some(Pool::new(proxy)),
+                _ => None,
+            };
+            let series = RouteSeries::of(metrics, at + 1, &route.path.text);
+            Served { route: route.clone(), lane, pool, around: None, series }
         });
         let routes = routes.collect();
-        (Self { routes, none: RouteSeries::of(metrics, 0, "") }, queues.into_values().collect())
+        let none = RouteSeries::of(metrics, 0, "");
+        let router = Self { routes, internal, otherwise: None, pages: Arc::default(), none };
+        (router, queues.into_values().collect())
+    }
+
+    /// Adds what is done around the routes, and the pages for failures. Apart, since a router without it is whole.
+    #[must_use]
+    pub fn with_around(mut self, config: &Config, pages: &Arc<Pages>) -> Self {
+        let common = Common::new(config);
+        self.otherwise = common.around(&RouteAround::default());
+        self.pages = Arc::clone(pages);
+        self.routes.iter_mut().for_each(|served| served.around = common.around(&served.route.around));
+        self
+    }
+
+    pub(super) fn otherwise(&self) -> Option<&Around> {
+        self.otherwise.as_deref()
+    }
+
+    pub(super) fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    /// True where a worker's answer may name a file.
+    pub(super) fn has_internal(&self) -> bool {
+        !self.internal.is_empty()
+    }
+
+    /// The folder for a path that a worker named, and the rest of the path below it.
+    pub(super) fn find_internal<'p>(&self, path: &'p str) -> Option<(&FilesRoute, &'p str)> {
+        self.internal.iter().find_map(|(segments, route)| Some((route, match_path(segments, path)?)))
     }
 
     /// Where requests are counted that no route takes.
@@ -87,15 +161,10 @@ impl Router {
         &self.none
     }
 
-    /// Finds the route of a request, and where it is counted.
-    pub fn find<'r>(
-        &'r self,
-        method: &Method,
-        host: Option<&str>,
-        path: &str,
-    ) -> Result<(Target<'r>, &'r RouteSeries), Failure> {
+    /// Finds the route of a request.
+    pub fn find<'r>(&'r self, method: &Method, host: Option<&str>, path: &str) -> Result<Found<'r>, Failure> {
         let mut allowed: Vec<Method> = Vec::new();
-        for (route, lane, series) in &self.routes {
+        for Served { route, lane, pool, around, series } in &self.routes {
             if !host_matches(route.host.as_deref(), host) {
                 continue;
             }
@@ -107,13 +176,14 @@ impl Router {
                 _ => {
                     let target = match (&route.kind, lane) {
                         (RouteKind::Queue(_), Some(lane)) => Target::Queue(lane, holder_of(route)),
-                        (RouteKind::Files { dir }, _) => Target::Files { dir, rest: rest.to_owned() },
+                        (RouteKind::Proxy(_), _) if let Some(pool) = pool => Target::Proxy(pool),
+                        (RouteKind::Files(route), _) => Target::Files { route, rest: rest.to_owned() },
                         (RouteKind::Publish(route), _) => {
                             Target::Publish { route, channel: (!route.batch).then(|| rest.to_owned()) }
                         }
                         _ => Target::Subscribe { channel: rest.to_owned() },
                     };
-                    return Ok((target, series));
+                    return Ok(Found { target, series, around: around.as_deref() });
                 }
             }
         }

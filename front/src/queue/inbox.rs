@@ -34,6 +34,8 @@ pub struct Head {
     pub hold: Option<Box<Hold>>,
     /// What becomes of the client's session.
     pub session: Option<Box<SessionChange>>,
+    /// The path of a file that is to be sent instead of a body.
+    pub file: Option<Box<str>>,
 }
 
 /// What a request's task finds in its inbox.

@@ -188,8 +188,8 @@ fn head_of(message: &Bytes, answer: &Answer<'_>) -> Result<Option<Head>, Reason>
     let status = StatusCode::from_u16(answer.status).map_err(|_| Reason::BadStatus)?;
     // Where the connection is held its head may stay for long, and must not keep the whole read buffer alive.
     let standing_in = answer.hold.is_none().then_some(message);
-    let headers = to_header_map(standing_in, &answer.headers)?;
-    Ok(Some(Head { status, headers, hold: answer.hold.clone(), session: answer.session.clone() }))
+    let (headers, file) = to_header_map(standing_in, &answer.headers)?;
+    Ok(Some(Head { status, headers, hold: answer.hold.clone(), session: answer.session.clone(), file }))
 }
 
 /// A small slice would keep the whole read buffer alive for as long as a slow client takes.
@@ -213,14 +213,22 @@ pub(super) fn connection_names(value: &str) -> impl Iterator<Item = HeaderName> 
     value.split(',').filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
 }
 
-fn to_header_map(message: Option<&Bytes>, headers: &Headers<'_>) -> Result<HeaderMap, Reason> {
+/// Headers that name a file for the front to send; for it alone.
+fn names_a_file(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "x-accel-redirect" | "x-sendfile")
+}
+
+/// The headers for the client, and the file that they name.
+fn to_header_map(message: Option<&Bytes>, headers: &Headers<'_>) -> Result<(HeaderMap, Option<Box<str>>), Reason> {
     // Room for those that every response gets, too.
     let mut map = HeaderMap::with_capacity(headers.len() + 3);
-    let mut named = Vec::new();
+    let (mut named, mut file) = (Vec::new(), None);
     for (name, value) in headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| Reason::BadHeaderName)?;
         if name == header::CONNECTION {
             named.extend(connection_names(value));
+        } else if names_a_file(&name) {
+            file = Some(Box::from(&**value));
         } else if !is_hop_by_hop(&name) {
             let stands = matches!(value, Cow::Borrowed(_));
             map.append(name, to_value(message.filter(|_| stands), value)?);
@@ -229,7 +237,7 @@ fn to_header_map(message: Option<&Bytes>, headers: &Headers<'_>) -> Result<Heade
     for name in named {
         map.remove(name);
     }
-    Ok(map)
+    Ok((map, file))
 }
 
 /// Code points up to U+00FF are the bytes of that number. A value that stands as it is in a message shares its memory:

@@ -11,7 +11,7 @@ use super::{Reactor, until_the_end};
 use crate::auth::{Auth, AuthError};
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::http::{Context, Router};
+use crate::http::{Context, PageError, Pages, Router};
 use crate::lifecycle::Life;
 use crate::queue::{Holds, Keeper};
 use crate::registry::say_history;
@@ -27,6 +27,8 @@ pub struct Settings {
     pub auth: Arc<Auth>,
     /// What seals the cookies of sessions, where there are any.
     pub session_keys: Option<Arc<session::Keys>>,
+    /// Pages for failures.
+    pub pages: Arc<Pages>,
     /// The access log.
     pub access: AccessLog,
 }
@@ -40,6 +42,9 @@ pub enum SettingsError {
     /// There is nothing to seal sessions' cookies with.
     #[error("{0}")]
     Session(#[from] session::KeyError),
+    /// A page for failures.
+    #[error("{0}")]
+    Pages(#[from] PageError),
 }
 
 impl Settings {
@@ -56,7 +61,8 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         let auth = Auth::open(&config, before.map(|before| &*before.auth), metrics)?;
         let session_keys = config.session.as_ref().map(session::Keys::open).transpose()?.map(Arc::new);
-        Ok(Self { auth: Arc::new(auth.keep()), session_keys, access, config })
+        let pages = Arc::new(Pages::open(&config.errors)?);
+        Ok(Self { auth: Arc::new(auth.keep()), session_keys, pages, access, config })
     }
 }
 
@@ -72,6 +78,7 @@ impl Reactor {
         hub.apply(channels);
         let (router, queues) =
             Router::new(&config.routes, keys, config.limits.queue_depth, &dispatch.queues(), metrics);
+        let router = router.with_around(&config, &settings.pages);
         queues.iter().for_each(|queue| dispatch.add_queue(queue));
         for keeper in Keeper::all(dispatch) {
             until_the_end(life, keeper.keep());

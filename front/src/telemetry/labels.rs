@@ -103,6 +103,24 @@ label! {
 }
 
 label! {
+    /// What became of a request for another server.
+    ProxyOutcome: "outcome" {
+        /// The server answered.
+        Answered => "answered",
+        /// The client's body did not come whole, or was too large.
+        Client => "client",
+        /// All connections that may be were in use.
+        Full => "full",
+        /// The server could not be reached.
+        Unreachable => "unreachable",
+        /// The server broke off before it answered.
+        Broken => "broken",
+        /// The server did not answer in time.
+        Late => "late",
+    }
+}
+
+label! {
     /// What was wrong with a token.
     TokenFault: "reason" {
         /// It is no JWT, or one that demands what is not known here.

@@ -9,8 +9,8 @@ use std::fmt::Write;
 use super::family::{Family, OfQueue, OfRoute};
 use super::kinds::{Counter, Gauge, Histogram, Kind, ReasonCounter, Seconds, StatusCounter};
 use super::labels::{
-    AnswerOutcome, Held, PublicationKind, Refusal, ResumeOutcome, Sent, SessionFault, SessionOutcome, StreamDrop,
-    TokenFault,
+    AnswerOutcome, Held, ProxyOutcome, PublicationKind, Refusal, ResumeOutcome, Sent, SessionFault, SessionOutcome,
+    StreamDrop, TokenFault,
 };
 use super::process::{Build, Cpu, Files, MostFiles, Read, Resident, Started};
 use super::transport::{Ending, HandshakeFault, Http2End, Protocol};
@@ -114,6 +114,8 @@ metrics! {
     reaped: Counter => "tempest_workers_reaped_total",
     /// Requests refused, by reason.
     refused: ReasonCounter<Refusal> => "tempest_requests_refused_total",
+    /// Requests passed on to other servers, by what became of them.
+    proxied: ReasonCounter<ProxyOutcome> => "tempest_proxy_requests_total",
     /// Connections to Redis made again after a loss.
     redis_reconnects: Counter => "tempest_redis_reconnects_total",
     /// Seconds from a command's write to its reply from Redis.

@@ -22,8 +22,8 @@ mod transport;
 pub use access::{AccessLog, Entry};
 pub use kinds::{Counter, Gauge, Histogram, Label, ReasonCounter, Seconds, StatusCounter};
 pub use labels::{
-    AnswerOutcome, Held, PublicationKind, Refusal, ResumeOutcome, Sent, SessionFault, SessionOutcome, StreamDrop,
-    TokenFault,
+    AnswerOutcome, Held, ProxyOutcome, PublicationKind, Refusal, ResumeOutcome, Sent, SessionFault, SessionOutcome,
+    StreamDrop, TokenFault,
 };
 pub use metrics::{Description, Metrics};
 pub use problems::{Problem, Problems};

@@ -13,7 +13,7 @@ fn part(text: &'static str, last: bool) -> Part {
 }
 
 fn head() -> Head {
-    Head { status: StatusCode::OK, headers: HeaderMap::new(), hold: None, session: None }
+    Head { status: StatusCode::OK, headers: HeaderMap::new(), hold: None, session: None, file: None }
 }
 
 fn context() -> Context<'static> {

@@ -1,8 +1,10 @@
 //! Static files from a folder on the disk, asked for as a client would.
 
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::find::PIECE;
 use super::*;
 
 /// A folder of its own, gone at the end.
@@ -38,11 +40,22 @@ impl Folder {
     }
 
     async fn ask(&self, method: Method, rest: &str, headers: &[(&str, &str)]) -> Result<Response<FileBody>, Failure> {
-        let mut request = Request::builder().method(method).uri("/x?q=1");
+        self.ask_of(&FilesRoute::new(self.public()), method, rest, headers).await
+    }
+
+    async fn ask_of(
+        &self,
+        route: &FilesRoute,
+        method: Method,
+        rest: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Response<FileBody>, Failure> {
+        let mut map = HeaderMap::new();
         for (name, value) in headers {
-            request = request.header(*name, *value);
+            let name: http::HeaderName = name.parse().expect("a name");
+            map.append(name, HeaderValue::from_str(value).expect("a value"));
         }
-        serve(&self.public(), rest, &request.body(()).expect("a request")).await
+        serve(route, rest, Asked { method: &method, headers: &map, query: Some("q=1") }).await
     }
 }
 
@@ -244,7 +257,125 @@ async fn a_file_that_shrinks_breaks_off_and_one_that_grows_keeps_its_length() {
 
 #[tokio::test]
 async fn a_folder_that_is_not_there_is_not_the_clients_fault() {
-    let request = Request::get("/").body(()).expect("a request");
-    let failure = serve(Path::new("/no/such/folder"), "", &request).await.map(|_| ()).expect_err("no folder");
+    let asked = Asked { method: &Method::GET, headers: &HeaderMap::new(), query: None };
+    let failure = serve(&FilesRoute::new("/no/such/folder"), "", asked).await.map(|_| ()).expect_err("no folder");
     assert!(matches!(failure, Failure::Overload(_)), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_part_of_a_file_is_sent_alone() {
+    let folder = Folder::new();
+    let content: Vec<u8> = (0..3 * PIECE).map(|n| (n / 7) as u8).collect();
+    std::fs::write(folder.public().join("large.bin"), &content).expect("a file");
+    std::fs::write(folder.public().join("small.bin"), &content[..100]).expect("a file");
+    for (name, length) in [("large.bin", 3 * PIECE), ("small.bin", 100)] {
+        for (range, first, last) in [
+            ("bytes=0-0", 0, 0),
+            ("bytes=10-", 10, length - 1),
+            ("bytes=-5", length - 5, length - 1),
+            ("bytes=50-9999999", 50, length - 1),
+        ] {
+            let response = folder.ask(Method::GET, name, &[("range", range)]).await.expect("a file");
+            assert_eq!(response.status(), StatusCode::PARTIAL_CONTENT, "{range}");
+            assert_eq!(response.headers()[header::CONTENT_RANGE], format!("bytes {first}-{last}/{length}"));
+            assert_eq!(response.headers()[header::CONTENT_LENGTH], (last - first + 1).to_string());
+            let body = response.into_body().collect().await.expect("a whole body").to_bytes();
+            assert!(body == content[first..=last], "{range} of {name}");
+        }
+        let response = folder.ask(Method::GET, name, &[("range", "bytes=99999999-")]).await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::RANGE_NOT_SATISFIABLE);
+        assert_eq!(response.headers()[header::CONTENT_RANGE], format!("bytes */{length}"));
+        assert_eq!(text(response).await, "");
+        let response = folder.ask(Method::HEAD, name, &[("range", "bytes=0-0")]).await.expect("an answer");
+        assert_eq!(response.status(), StatusCode::OK, "a range is of a body");
+        assert_eq!(response.headers()[header::CONTENT_LENGTH], length.to_string());
+    }
+}
+
+#[tokio::test]
+async fn a_coding_beside_the_file_goes_to_those_who_take_it() {
+    let folder = Folder::new();
+    for ending in ["br", "zst", "gz"] {
+        std::fs::write(folder.public().join(format!("docs/app.js.{ending}")), ending).expect("a file");
+    }
+    symlink(folder.0.join("secret.txt"), folder.public().join("data.json.br")).expect("a link");
+    let mut route = FilesRoute::new(folder.public());
+    let asked = |accept: &'static str| [("accept-encoding", accept)];
+    let plain = folder.ask_of(&route, Method::GET, "docs/app.js", &asked("br")).await.expect("a file");
+    assert!(!plain.headers().contains_key(header::VARY), "only where the route says so");
+    assert_eq!(text(plain).await, "1");
+    route.precompressed = true;
+    let mut tags = std::collections::HashSet::new();
+    for (accept, coding, content) in [
+        ("gzip, deflate, br, zstd", Some("br"), "br"),
+        ("gzip, zstd", Some("zstd"), "zst"),
+        ("gzip, br;q=0", Some("gzip"), "gz"),
+        ("identity", None, "1"),
+    ] {
+        let response = folder.ask_of(&route, Method::GET, "docs/app.js", &asked(accept)).await.expect("a file");
+        let header = |name| response.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
+        assert_eq!(header(header::CONTENT_ENCODING).as_deref(), coding, "{accept}");
+        assert_eq!(header(header::CONTENT_TYPE).as_deref(), Some("text/javascript; charset=utf-8"));
+        assert_eq!(header(header::VARY).as_deref(), Some("Accept-Encoding"), "{accept}");
+        assert!(tags.insert(header(header::ETAG)), "each has a tag of its own");
+        assert_eq!(text(response).await, content, "{accept}");
+    }
+    let outside = folder.ask_of(&route, Method::GET, "data.json", &asked("br")).await.expect("a file");
+    assert_eq!(text(outside).await, "{}", "a link out of the folder is not followed");
+}
+
+#[tokio::test]
+async fn a_page_stands_in_for_paths_that_are_no_files() {
+    let folder = Folder::new();
+    let route = FilesRoute {
+        fallback: Some("index.html".into()),
+        cache: HeaderValue::from_static("max-age=60"),
+        ..FilesRoute::new(folder.public())
+    };
+    let page = [("accept", "text/html,*/*;q=0.8")];
+    let none: [(&str, &str); 0] = [];
+    for (rest, headers, found) in [
+        ("users/7", &none[..], true),
+        ("users/", &none[..], true),
+        ("docs/empty", &none[..], true),
+        ("users/jo.doe", &page[..], true),
+        ("missing.js", &none[..], false),
+        ("../secret", &page[..], false),
+        (".hidden", &page[..], false),
+    ] {
+        let response = folder.ask_of(&route, Method::GET, rest, headers).await;
+        assert_eq!(response.is_ok(), found, "{rest}");
+        if let Ok(response) = response {
+            assert_eq!(response.headers()[header::CACHE_CONTROL], "no-cache", "it may become a file");
+            assert_eq!(text(response).await, "<p>home", "{rest}");
+        }
+    }
+    let file = folder.ask_of(&route, Method::GET, "docs/app.js", &none).await.expect("a file");
+    assert_eq!(file.headers()[header::CACHE_CONTROL], "max-age=60");
+}
+
+#[tokio::test]
+async fn a_folder_is_shown_by_the_first_index_that_is_there() {
+    let folder = Folder::new();
+    let route = |index: &[&str]| FilesRoute {
+        index: index.iter().map(|name| (*name).to_owned()).collect(),
+        ..FilesRoute::new(folder.public())
+    };
+    let index = route(&["none.html", "app.js", "index.html"]);
+    assert_eq!(text(folder.ask_of(&index, Method::GET, "docs/", &[]).await.expect("an index")).await, "1");
+    let nothing = folder.ask_of(&route(&[]), Method::GET, "docs/", &[]).await.map(|_| ());
+    assert_eq!(nothing.expect_err("no index"), Failure::NoRoute);
+}
+
+#[tokio::test]
+async fn of_hidden_names_only_well_known_is_served() {
+    let folder = Folder::new();
+    for dir in [".well-known", "docs/.well-known"] {
+        std::fs::create_dir(folder.public().join(dir)).expect("a folder");
+        std::fs::write(folder.public().join(dir).join("x"), "x").expect("a file");
+    }
+    assert_eq!(text(folder.get(".well-known/x").await.expect("a file")).await, "x");
+    assert!(folder.get("docs/.well-known/x").await.is_err(), "at the top only");
+    symlink("docs/.well-known", folder.public().join("link")).expect("a link");
+    assert!(folder.get("link/x").await.is_err());
 }
