@@ -108,7 +108,7 @@ impl Body {
 
     /// True where channels have the connection.
     pub(super) fn is_held(&self) -> bool {
-        matches!(self.kind, Kind::Held(_))
+        matches!(self.kind, Kind::Held(_) | Kind::Events(_))
     }
 
     /// Anything else.
@@ -186,7 +186,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Done => true,
-            Kind::Answer(_) | Kind::Held(_) | Kind::Events(_) | Kind::Coded(_) => false,
+            Kind::Answer(_) | Kind::Held(_) | Kind::Coded(_) | Kind::Events(_) => false,
             Kind::Proxied(download) => download.is_end_stream(),
             Kind::Boxed(body) => body.is_end_stream(),
         }
@@ -196,7 +196,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Done => SizeHint::with_exact(0),
-            Kind::Answer(_) | Kind::Held(_) | Kind::Events(_) | Kind::Coded(_) => SizeHint::default(),
+            Kind::Answer(_) | Kind::Held(_) | Kind::Coded(_) | Kind::Events(_) => SizeHint::default(),
             Kind::Proxied(download) => download.size_hint(),
             Kind::Boxed(body) => body.size_hint(),
         }

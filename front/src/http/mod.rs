@@ -387,7 +387,8 @@ fn admit(context: &Context, client: &Client<'_>, target: &Target<'_>) -> Result<
 
 fn route<'c>(context: &'c Context, client: &Client<'_>, request: &Request<Incoming>) -> Result<Found<'c>, Failure> {
     if let Way::Redirect(port) = client.peer().entrance.way {
-        return Ok(Found { target: Target::Redirect(port), series: context.router.none(), around: None });
+        let (series, around) = (context.router.none(), context.router.otherwise());
+        return Ok(Found { target: Target::Redirect(port), series, around });
     }
     if *request.method() == Method::CONNECT {
         return Err(Failure::BadRequest("CONNECT is not served here"));

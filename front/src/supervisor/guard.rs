@@ -157,7 +157,10 @@ fn adopt_orphans() -> bool {
 fn close_sockets(count: usize) -> io::Result<()> {
     let mut sockets = listenfd::ListenFd::from_env();
     for at in 0..count {
-        drop(sockets.take_tcp_listener(at)?);
+        // What is of the other kind stays where it is.
+        if sockets.take_unix_listener(at).is_err() {
+            drop(sockets.take_tcp_listener(at)?);
+        }
     }
     Ok(())
 }

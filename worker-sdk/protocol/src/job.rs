@@ -7,11 +7,13 @@
 mod packed;
 mod peek;
 mod read;
+mod span;
 mod usual;
 
 pub use packed::PackedJobWriter;
 pub use peek::{Peek, peek_job, pushed_ms};
-pub use read::{Job, JobError, JobFields, JobText, decode_job};
+pub use read::{Job, JobError, JobFields, decode_job};
+pub use span::JobText;
 
 use crate::json::{write_json_string, write_latin1_escaped, write_number};
 use crate::pack::Codec;

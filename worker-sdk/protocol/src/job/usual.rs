@@ -7,7 +7,8 @@
 
 use bytes::Bytes;
 
-use super::read::{Job, Span};
+use super::read::Job;
+use super::span::Span;
 use crate::pack::Codec;
 use crate::scan::Scan;
 
