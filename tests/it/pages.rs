@@ -105,3 +105,41 @@ fn the_clock_ticks_in_both_forms() {
     drop(browser);
     up.finish();
 }
+
+#[test]
+fn what_is_said_in_the_chat_is_seen_by_everybody_and_by_who_comes_later() {
+    let up = Up::example("chat", &[]);
+    let folder = |name: &str| up.dir().join(name);
+    let open = |name: &str| {
+        let browser = Browser::start(name, folder(name), up.mark());
+        browser.open(&format!("http://{}/", up.front.address()));
+        browser.wait("the stream to be live", LIVE);
+        browser
+    };
+    let (ann, bob) = (open("chat-ann"), open("chat-bob"));
+    let say = |browser: &Browser, name: &str, text: &str| {
+        let script = format!(
+            "document.querySelector('#name').value = {name:?}; document.querySelector('#text').value = {text:?}; \
+             document.querySelector('#say').click(); return true"
+        );
+        browser.wait("the form", &script);
+    };
+    let shows = |text: &str| {
+        format!("return [...document.querySelectorAll('#said li')].some(e => e.lastChild.textContent === {text:?})")
+    };
+    say(&ann, "ann", "<b>hello</b> gr\u{fc}\u{df}e");
+    bob.wait("what ann said, as text", &shows("<b>hello</b> gr\u{fc}\u{df}e"));
+    say(&bob, "bob", "good morning");
+    ann.wait("what bob said", &shows("good morning"));
+    let late = open("chat-late");
+    late.wait("what was said before", &shows("<b>hello</b> gr\u{fc}\u{df}e"));
+    late.wait("all of it", "return document.querySelectorAll('#said li').length === 2");
+    late.screenshot("late");
+    for pid in up.processes("chat:app") {
+        kill(pid, Signal::KILL);
+    }
+    say(&ann, "ann", "still here");
+    late.wait("an answer of the next process", &shows("still here"));
+    drop((ann, bob, late));
+    up.finish();
+}

@@ -73,7 +73,7 @@ impl Loss {
     pub(super) fn event(&self, channel: &str) -> Vec<u8> {
         let text = |id: Option<LogId>| id.map(|id| id.to_string());
         let data = serde_json::json!({
-            "channel": channel, "missed": self.missing, "after": text(self.after), "next": text(self.next),
+            "after": text(self.after), "channel": channel, "missed": self.missing, "next": text(self.next),
         });
         format!("event: $lost\ndata: {data}\n\n").into_bytes()
     }
