@@ -105,7 +105,7 @@ fn what_names_no_request_is_dropped_and_counted() {
         b"{\"status\":200}",
         b"{\"id\":5}",
         b"{\"id\":\"\"}",
-        b"\x81\xa2id\xa1x",
+        b"\x81\xa2id",
         b"{\"id\":\"x\",\"headers\":{\"a\":\"\xff\"}}",
     ];
     for message in unreadable {
@@ -128,7 +128,7 @@ fn an_answer_to_nobody_is_late_and_reserved_kinds_are_ignored() {
     let job = world.take();
     world.push(&job, br#"{"id":"nobody-1","status":200}"#);
     world.push(&job, format!(r#"{{"id":"{}x","status":200}}"#, job.id()));
-    wait_until("both to be counted", || world.count("tempest_answers_total", &["late"]) == 2);
+    wait_until("both to be counted", || world.count("tempest_answers_total", &["unknown"]) == 2);
     for kind in ["start", "progress", "forward", "error", "ping", "died", "something-new"] {
         world.answer(&job, json!({"kind": kind, "status": 500}), "not for the client");
     }

@@ -146,9 +146,11 @@ fn background(id: &str) -> String {
 
 /// A job as its id, another JSON object in the order of its names, else the text.
 fn shown(text: &str) -> String {
-    let Ok(json) = serde_json::from_str::<Json>(text.lines().next().unwrap_or_default()) else {
+    let Ok(mut json) = serde_json::from_str::<Json>(text.lines().next().unwrap_or_default()) else {
         return text.to_owned();
     };
+    // A script writes the members of an object in no order.
+    json.sort_all_objects();
     match (json.get("v"), json.get("id")) {
         (Some(_), Some(Json::String(id))) => id.clone(),
         _ => json.to_string(),

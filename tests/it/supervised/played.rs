@@ -58,7 +58,7 @@ impl Played {
 
     /// Pushes a background job.
     pub(super) fn push(&mut self, id: &str) {
-        self.push_job(&json!({"v": 1, "id": id, "attempt": 1, "queue": "web", "action": "test.run"}).to_string());
+        self.push_job(&json!({"action": "test.run", "attempt": 1, "id": id, "queue": "web", "v": 1}).to_string());
     }
 
     /// Pushes any job.
