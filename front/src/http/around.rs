@@ -75,7 +75,8 @@ impl Around {
         if let Some(cors) = &self.cors {
             cors.tell(asked.origin.as_ref(), response.headers_mut());
         }
-        if let Some(rules) = &self.headers {
+        // A stream of events has a head of its own, which it writes itself where it leaves HTTP.
+        if let (Some(rules), false) = (&self.headers, response.body().is_events()) {
             apply(rules, asked.https, response.headers_mut());
         }
         if let (Some(compress), false) = (&self.compress, asked.is_head) {

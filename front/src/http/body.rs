@@ -106,6 +106,11 @@ impl Body {
         }
     }
 
+    /// True for a stream of events.
+    pub(super) fn is_events(&self) -> bool {
+        matches!(self.kind, Kind::Events(_))
+    }
+
     /// True where channels have the connection.
     pub(super) fn is_held(&self) -> bool {
         matches!(self.kind, Kind::Held(_) | Kind::Events(_))

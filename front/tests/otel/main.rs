@@ -11,6 +11,7 @@ use std::time::Duration;
 use collector::Collector;
 use serde_json::{Value, json};
 use tempest::config::Config;
+use tempest::listener::{Address, Listeners};
 use tempest::server::{self, Running};
 use tempest::telemetry::AccessLog;
 use tempest_tests::{Http, Job, Redis, Response, assert_no_process, scratch, wait_until};
@@ -32,17 +33,16 @@ impl World {
         let redis = Redis::start(&dir.join("redis"), &mark);
         let collector = Collector::start();
         let text = format!(
-            "[telemetry]\notlp = \"{}\"\nservice = \"shop\"\notlp_wait = \"{wait}\"\n[[route]]\n\
+            "front.listen = \"127.0.0.1:0\"\nfront.admin = false\n[telemetry]\notlp = \"{}\"\nservice = \"shop\"\notlp_wait = \"{wait}\"\n[[route]]\n\
              path = \"/orders/{{id}}\"\nqueue = \"web\"\n",
             collector.url()
         );
         let config = Config::from_toml(&text, Path::new(".")).unwrap_or_else(|problems| panic!("{problems}"));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        listener.set_nonblocking(true).expect("a socket");
         let url = redis.url().parse().expect("the URL of a Redis");
-        let sockets = (vec![listener], Duration::from_secs(10));
+        let listeners = Listeners::open(&config.front, Vec::new()).expect("a free port");
+        let sockets = (listeners.http, Duration::from_secs(10));
         let running = runtime.block_on(async {
             server::start(Arc::new(config), sockets, url, AccessLog::start(tempest::config::AccessLog::Off))
         });
@@ -51,9 +51,16 @@ impl World {
         Self { redis, collector, running, runtime, mark }
     }
 
+    fn address(&self) -> std::net::SocketAddr {
+        match &self.running.entrances()[0].address {
+            Address::Tcp(address) => *address,
+            other => panic!("{other} is no address"),
+        }
+    }
+
     /// One request, answered with `fields`; its job and what the client got.
     fn ask(&mut self, headers: &[&str], fields: Value) -> (Job, Response) {
-        let mut http = Http::connect(self.running.addresses()[0]);
+        let mut http = Http::connect(self.address());
         http.request("GET", "/orders/7?token=secret", headers, b"");
         let taken = self.redis.cmd(&["BLPOP", "tempest:web", "20"]);
         let job = Job::parse(taken.list()[1].bytes().expect("a job"));
