@@ -5,7 +5,7 @@
 use http::{HeaderMap, Method, header};
 
 /// What a browser says of where a request comes from; no page can write it (Fetch Metadata, W3C).
-const FETCH_SITE: &str = "sec-fetch-site";
+pub(crate) const FETCH_SITE: &str = "sec-fetch-site";
 
 /// True where a page of another site made the browser send this request to change something, as far as the request
 /// tells: one from no browser says nothing, and is not. `listed` are further origins of ours. The rules are those of

@@ -62,7 +62,17 @@ async fn open(
         return Ok(preflight(cors.as_ref(), METHODS));
     }
     let (query, host) = (request.uri().query(), client.host(&request)?);
-    let session = session::voucher(context, request.headers()).await?;
+    let session = match session::voucher(context, request.headers()).await {
+        // An EventSource that got an error now would never come back, whatever its session says then.
+        Err(Failure::SessionAway) if *request.method() == Method::GET => {
+            let mut own = HeaderMap::new();
+            if let Some(origin) = cors {
+                origin.add_to(&mut own);
+            }
+            return Ok(come_back_later("the sessions cannot be reached now", own));
+        }
+        session => session?,
+    };
     let rights = context.auth.rights(request.headers(), query, host, session).await?;
     for Wanted { name, pattern, .. } in &ask.wanted {
         if *pattern { rights.may_read_pattern(name)? } else { rights.may_subscribe(name)? }

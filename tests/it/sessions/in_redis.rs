@@ -1,7 +1,7 @@
 //! Sessions that are in Redis: larger, changed by several at a time, and ended for all.
 
 use serde_json::{Value, json};
-use tempest_tests::{Front, Http, Resp, World, wait_until};
+use tempest_tests::{Front, Http, Item, Resp, Sse, World, wait_until};
 
 use super::{Client, KEYS, patch};
 
@@ -157,6 +157,11 @@ fn while_redis_is_away_nobody_is_logged_out() {
     let response = http.response();
     assert_eq!(response.status, 503);
     assert!(response.all("set-cookie").is_empty(), "{response:?}");
+    // An EventSource never comes back after an error, so it is told when to.
+    let mut stream = Sse::with(world.http(), "/sub/x", &[&cookie]);
+    assert_eq!(stream.head.status, 200);
+    assert!((0..2).any(|_| matches!(stream.item(), Item::Retry(_))));
+    drop(stream);
     world.restart_redis();
     wait_until("Redis to be back", || world.front.is_ready());
     world.finish();

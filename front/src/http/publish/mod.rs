@@ -21,6 +21,7 @@ use crate::auth::Rights;
 use crate::broker::{Publication, Published};
 use crate::config::PublishRoute;
 use crate::error::{Failure, NotPublished};
+use crate::origin::FETCH_SITE;
 use crate::telemetry::Sent;
 
 use super::respond::Asker;
@@ -31,8 +32,6 @@ pub use send::Publishing;
 
 /// The methods of a route that publishes.
 const METHODS: &str = "POST, OPTIONS";
-/// What a browser says of where a request comes from; no page can write it.
-const FETCH_SITE: &str = "sec-fetch-site";
 
 pub(super) async fn answer(
     context: &Context,
