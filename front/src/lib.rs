@@ -3,7 +3,7 @@
 //! The floors, lowest first; a module imports lower floors only (a test holds it):
 //! 0 [`ident`], [`config`], [`error`], [`backoff`], [`descriptors`] · 1 [`telemetry`], [`lifecycle`], [`listener`],
 //! [`notify`], [`cookies`], [`origin`], [`places`], [`supervisor`], `tls` · 2 [`broker`] ·
-//! 3 `auth`, [`queue`], `hub`, [`session`] · 4 `http` · 5 `connection`, `admin` · 6 `server`, the commands, `main`.
+//! 3 `auth`, [`queue`], `hub`, [`session`] · 4 `http` · 5 `connection`, `admin` · 6 `server`, [`embed`], the commands, `main`.
 
 pub mod admin;
 pub mod auth;
@@ -14,6 +14,7 @@ pub mod config;
 pub mod connection;
 pub mod cookies;
 pub mod descriptors;
+pub mod embed;
 pub mod error;
 pub mod http;
 pub mod hub;

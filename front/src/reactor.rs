@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::broker::{self, Broker, Command, Pushed, Sink};
 use crate::config::RedisUrl;
-use crate::connection::{Arrival, Connections};
+use crate::connection::{Arrival, Connections, Handed};
 use crate::error::Failure;
 use crate::http::{Context, Counts, Current, Publishing, Router};
 use crate::hub::{Census, Hub, Totals};
@@ -83,6 +83,8 @@ pub struct Handle {
 enum Given {
     /// A connection to serve.
     Connection(Arrival, Guard),
+    /// A request to answer.
+    Request(Box<Handed>, Guard),
     /// Settings that hold from now on; the sender says when they do.
     Settings(Settings, oneshot::Sender<()>),
 }
@@ -109,11 +111,19 @@ impl Handle {
     /// Hands over an accepted socket. The number of sockets under way is bounded by the limit on connections, which
     /// whoever accepts has checked.
     pub fn give(&self, socket: Arrival, metrics: &Arc<Metrics>) {
+        // A reactor that has ended drops it: the connection is closed.
+        let _ = self.given.send(Given::Connection(socket, self.guard(metrics)));
+    }
+
+    /// Hands over a request, which counts as a connection while it lives; the same holds for it.
+    pub fn give_request(&self, request: Box<Handed>, metrics: &Arc<Metrics>) {
+        let _ = self.given.send(Given::Request(request, self.guard(metrics)));
+    }
+
+    fn guard(&self, metrics: &Arc<Metrics>) -> Guard {
         self.open.fetch_add(1, Ordering::Relaxed);
         metrics.connections_open.inc();
-        let guard = Guard { open: Arc::clone(&self.open), metrics: Arc::clone(metrics) };
-        // A reactor that has ended drops it: the connection is closed.
-        let _ = self.given.send(Given::Connection(socket, guard));
+        Guard { open: Arc::clone(&self.open), metrics: Arc::clone(metrics) }
     }
 
     /// Has other settings hold; resolves when they do, with an error where the reactor is ending.
@@ -151,6 +161,7 @@ async fn run(shared: Arc<Shared>, index: usize, life: Life, mut incoming: mpsc::
             () = watch.reached(Phase::Draining) => break,
             given = incoming.recv() => match given {
                 Some(Given::Connection(socket, guard)) => reactor.serve(socket, guard),
+                Some(Given::Request(request, guard)) => reactor.answer(*request, guard),
                 Some(Given::Settings(settings, done)) => {
                     reactor.apply(&settings, &life);
                     let _ = done.send(());
@@ -260,6 +271,15 @@ impl Reactor {
         });
     }
 
+    fn answer(&self, request: Handed, guard: Guard) {
+        let (current, connections) = (Rc::clone(&self.current), Rc::clone(&self.connections));
+        let serving = Serving::new(&self.serving);
+        tokio::task::spawn_local(async move {
+            let _counted = (serving, guard);
+            connections.answer(&current, request).await;
+        });
+    }
+
     /// Goodbye to the streams, answers to what is in flight, refusals when the time is over.
     async fn drain(&self, incoming: &mut mpsc::UnboundedReceiver<Given>, mut life: Life) {
         let (goodbye, hub, dispatch, metrics) = {
@@ -277,6 +297,7 @@ impl Reactor {
             while let Some(given) = incoming.recv().await {
                 match given {
                     Given::Connection(socket, guard) => self.serve(socket, guard),
+                    Given::Request(request, guard) => self.answer(*request, guard),
                     // What ends goes on as it is: the sender is dropped, which says so.
                     Given::Settings(..) => {}
                 }

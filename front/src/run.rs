@@ -36,7 +36,7 @@ pub fn front(loaded: Loaded, passed: Vec<Passed>, logging: &Logging) -> Result<(
         let signals = Signals::listen()?;
         let config = Arc::new(loaded.config.clone());
         let access = AccessLog::start(config.log.access);
-        let redis = config.redis.url.clone().unwrap_or_else(default_redis);
+        let redis = config.redis.url.clone().unwrap_or_else(RedisUrl::usual);
         let listeners = Listeners::open(&config.front, passed)?;
         let running = server::start(config, (listeners.http, listeners.patience), redis, access.clone())?;
         tracing::info!(http = addresses(running.entrances()), "listening");
@@ -194,8 +194,4 @@ impl Subject for View {
     fn status(&self) -> Vec<u8> {
         self.record()
     }
-}
-
-fn default_redis() -> RedisUrl {
-    "redis://127.0.0.1:6379".parse().expect("a constant URL is well-formed")
 }

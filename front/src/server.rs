@@ -6,8 +6,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, RedisUrl};
-use crate::connection::Arrival;
+use crate::connection::{Arrival, Handed};
 use crate::http::early_response;
 use crate::hub::Census;
 use crate::ident::FrontId;
@@ -241,7 +241,48 @@ fn refuse(mut arrival: Arrival) {
     let _ = arrival.socket.write_once(&words);
 }
 
+/// Where the application that this front is a part of hands requests over.
+#[derive(Clone)]
+pub struct Door {
+    /// None of them: the front is ending.
+    reactors: Arc<RwLock<Vec<Handle>>>,
+    shared: Arc<Shared>,
+}
+
+impl Door {
+    /// To the reactor with the fewest connections, of which a request counts as one.
+    ///
+    /// # Errors
+    /// Nobody takes it; what the client is to be told.
+    pub fn hand_over(&self, request: Box<Handed>) -> Result<(), &'static str> {
+        let reactors = self.reactors.read().expect("nobody panics with it");
+        let open: usize = reactors.iter().map(Handle::open).sum();
+        let reactor = reactors.iter().min_by_key(|reactor| reactor.open()).ok_or("this server is shutting down")?;
+        if open >= self.shared.most_connections.load(Ordering::Relaxed) {
+            self.shared.metrics.refused.inc(Refusal::Connections);
+            return Err("too many requests are being handled; try again later");
+        }
+        reactor.give_request(request, &self.shared.metrics);
+        Ok(())
+    }
+
+    /// Lets nothing more in. The reactors end when nobody can give them anything.
+    pub fn close(&self) {
+        self.reactors.write().expect("nobody panics with it").clear();
+    }
+}
+
 impl Running {
+    /// A way in without a socket. It has to be closed before the front is drained.
+    pub fn door(&self) -> Door {
+        Door { reactors: Arc::new(RwLock::new(self.reactors.clone())), shared: Arc::clone(&self.shared) }
+    }
+
+    /// Resolves when the way to Redis is open, or after `patience`.
+    pub async fn connected(&self, patience: Duration) {
+        connected(&self.shared, patience).await;
+    }
+
     /// Where browsers come in.
     pub fn entrances(&self) -> &[Arc<Entrance>] {
         &self.shared.listening

@@ -50,7 +50,7 @@ async fn supervise(loaded: &Loaded, logging: &Logging) -> Result<(), SuperviseEr
     let config = &loaded.config;
     check_programs(config)?;
     let signals = Signals::listen().map_err(|error| SuperviseError::System("listen to signals", error))?;
-    let redis = config.redis.url.clone().unwrap_or_else(|| RedisUrl::tcp("127.0.0.1", 6379));
+    let redis = config.redis.url.clone().unwrap_or_else(RedisUrl::usual);
     let jobs = Jobs::default();
     let (hooks, proxy) = Proxy::start(redis.clone(), redis.clone(), config, jobs.clone());
     let told = Told {

@@ -4,7 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use tempest_tests::{Folder, Up, prepare_raw_workers, repository, tempest, wait_until};
+use tempest_tests::{
+    Folder, Http, Item, Process, Redis, Signal, Sse, Up, assert_no_process, free_port, prepare_raw_workers, raw_worker,
+    repository, rust_binary, scratch, tempest, wait_until,
+};
 
 fn examples() -> Vec<PathBuf> {
     let entries = fs::read_dir(repository().join("examples")).expect("there are examples").flatten();
@@ -65,6 +68,40 @@ fn the_counter_is_one_session_for_two_languages() {
     ask("POST", "/forget", &mut cookie);
     assert_eq!(ask("GET", "/count", &mut cookie)["session"]["visits"], 1);
     up.finish();
+}
+
+#[test]
+fn the_front_is_a_part_of_an_axum_application() {
+    prepare_raw_workers();
+    let (dir, mark) = scratch();
+    let mut redis = Redis::start(&dir.join("redis"), &mark);
+    let mut command = Command::new(rust_binary("tempest-example-embed"));
+    command.current_dir(repository().join("examples/embed")).env("TEMPEST_REDIS", redis.url());
+    let port = free_port();
+    command.env("TEMPEST_LISTEN", format!("127.0.0.1:{port}"));
+    let mut application = Process::start("embed", &mark, command);
+    let address = ([127, 0, 0, 1], port).into();
+    wait_until("the application to listen", || Http::try_connect(address).is_ok());
+    let mut http = Http::connect(address);
+    assert!(http.get("/").text().contains("EventSource"), "its own page");
+    assert_eq!(http.get("/nowhere").status, 404);
+    let mut worker = raw_worker("python", "tempest:web", &redis, &mark);
+    http.request("GET", "/hello/there?a=b", &[], b"");
+    assert!(http.response().text().starts_with("hello from python, GET /there"), "without the prefix");
+    let mut news = Sse::open(address, "/sub/news");
+    wait_until("the subscription", || redis.subscribers("news") == 1);
+    redis.publish("news", "good morning");
+    assert_eq!(news.event().data, "good morning");
+    assert_eq!(http.get("/sub/other").status, 403);
+    application.signal(Signal::INT);
+    let items = news.until_end();
+    assert!(items.iter().any(|item| matches!(item, Item::Retry(_))), "sent away in order: {items:?}");
+    drop((http, news));
+    assert!(application.wait().success());
+    worker.kill();
+    redis.kill();
+    assert_no_process(&mark);
+    let _ = fs::remove_dir_all(dir);
 }
 
 #[test]

@@ -34,6 +34,7 @@ const FLOORS: &[(&str, u32)] = &[
     ("connection", 5),
     ("admin", 5),
     ("server", 6),
+    ("embed", 6),
     ("up", 6),
     ("workers", 6),
     ("supervise", 6),
@@ -220,7 +221,7 @@ fn the_python_package_carries_the_scripts_of_the_contract() {
 #[test]
 fn every_dependency_is_declared_once() {
     let mut wrong = Vec::new();
-    for path in ["front", "worker-sdk/protocol", "worker-sdk/rust", "tests", "tests/chaos"] {
+    for path in ["front", "worker-sdk/protocol", "worker-sdk/rust", "tests", "tests/chaos", "examples/embed"] {
         let text = fs::read_to_string(repository().join(path).join("Cargo.toml")).expect("a package has a manifest");
         let dependencies = text.split("dependencies]").skip(1).flat_map(|part| part.split("\n[").next());
         for line in dependencies.flat_map(str::lines).filter(|line| line.contains('=')) {

@@ -37,6 +37,11 @@ pub fn rust_worker() -> PathBuf {
     rust_example("hello")
 }
 
+/// A program of another package of the workspace, of our own build profile.
+pub fn rust_binary(name: &str) -> PathBuf {
+    built().join(name)
+}
+
 /// An example of the Rust SDK, of our own build profile.
 pub fn rust_example(name: &str) -> PathBuf {
     built().join("examples").join(name)

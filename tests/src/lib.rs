@@ -27,7 +27,7 @@ mod worker;
 mod world;
 
 pub use base64::decode_base64;
-pub use binary::{python_with_sdk, repository, rust_example, rust_worker, target_folder, tempest_binary};
+pub use binary::{python_with_sdk, repository, rust_binary, rust_example, rust_worker, target_folder, tempest_binary};
 pub use claimer::{Claim, Claimer};
 pub use command::{Ran, tempest, tempest_command};
 pub use front::{Front, Metrics};

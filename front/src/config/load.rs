@@ -240,7 +240,7 @@ fn assume(mode: Mode, config: &mut Config, held: &mut [Held], has_file: bool) ->
         return notices;
     }
     if matches!(mode, Mode::Front | Mode::Supervise) && config.redis.url.is_none() {
-        let usual = RedisUrl::tcp("127.0.0.1", 6379);
+        let usual = RedisUrl::usual();
         note("redis.url", &usual, "assumed without a private server");
         config.redis.url = Some(usual);
     }

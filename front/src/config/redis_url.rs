@@ -190,6 +190,11 @@ impl RedisUrl {
         Self { address, tls: false, user: None, password: None, db: 0 }
     }
 
+    /// Where a Redis listens that nobody has configured.
+    pub fn usual() -> Self {
+        Self::tcp("127.0.0.1", 6379)
+    }
+
     /// The whole URL, password included: for a child process's environment, never for a log.
     pub fn with_password(&self) -> String {
         self.spell(&|password| utf8_percent_encode(password.expose(), ENCODED).to_string())

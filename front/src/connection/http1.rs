@@ -8,13 +8,13 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Request, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::watched::{PREFACE, Watched};
-use crate::http::{Activity, Current, Detach, Peer, early_response, handle};
+use crate::http::{Activity, Current, Detach, Incoming, Peer, early_response, handle};
 use crate::listener::{Socket, Way};
 use crate::telemetry::Ending;
 
@@ -33,7 +33,9 @@ pub(super) enum End {
 /// Serves HTTP/1.1 until something else is to be done with the socket.
 pub(super) async fn drive(current: &Rc<Current>, peer: &Rc<Peer>, socket: Socket) -> End {
     let io = TokioIo::new(Watched { socket, peer: Rc::clone(peer), begun: 0 });
-    let service = service_fn(|request| Box::pin(handle(current.get(), Rc::clone(peer), request)));
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        Box::pin(handle(current.get(), Rc::clone(peer), request.map(Incoming::Wire)))
+    });
     let mut builder = http1::Builder::new();
     // Those of the head hold as long as the connection does.
     let (headers, head_bytes) = {

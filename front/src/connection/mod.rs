@@ -4,6 +4,7 @@
 //! queues.
 
 mod greet;
+mod handed;
 mod http1;
 mod http2;
 mod watched;
@@ -28,6 +29,7 @@ use crate::lifecycle::Phase;
 use crate::listener::{Accepted, Base, Ends, Entrance, Socket, Way, introduction};
 use crate::places::{Holder, Place};
 use crate::telemetry::{Ending, Protocol, Refusal};
+pub use handed::{Answered, Handed};
 use http1::{End, drive};
 
 /// How often the connections' time limits are looked at.
@@ -80,7 +82,7 @@ impl Connections {
             None => return close(base, &one_too_many()).await,
         }
         let mut socket = match &entrance.way {
-            Way::Plain | Way::Redirect(_) => Socket::Plain(base),
+            Way::Plain | Way::Redirect(_) | Way::Mounted { .. } => Socket::Plain(base),
             // Boxed, since most connections never greet and would carry its state along.
             Way::Tls(tls) => match Box::pin(greet::greet(&current, tls, base)).await {
                 Some(socket) => socket,

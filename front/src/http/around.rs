@@ -7,11 +7,10 @@
 use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header};
-use hyper::body::Incoming;
 
-use super::Body;
 use super::compress::Compress;
 use super::cors::RouteCors;
+use super::{Body, Incoming};
 use crate::config::{Coding, Config, HeaderRules, RouteAround};
 
 /// What is done around a route.

@@ -13,11 +13,11 @@ use http::Request;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::compress::Coded;
 use super::hold::Raw;
+use super::incoming::{Broken, Incoming};
 use super::proxy::Download;
 use super::{Activity, Context, Peer};
 use crate::config::Limits;
@@ -256,7 +256,7 @@ pub(super) async fn collect(
                 return Err(Failure::BodyTimeout);
             }
             Ok(None) => return Ok((whole.freeze(), share)),
-            Ok(Some(Err(error))) => return Err(body_error(&error)),
+            Ok(Some(Err(error))) => return Err(body_error(error)),
             Ok(Some(Ok(frame))) => frame,
         };
         let Ok(data) = frame.into_data() else { continue };
@@ -299,11 +299,10 @@ impl Pace {
     }
 }
 
-fn body_error(error: &hyper::Error) -> Failure {
-    if error.is_closed() || error.is_incomplete_message() || error.is_canceled() {
-        Failure::ClientGone
-    } else {
-        Failure::BadRequest("the body is not what its framing says")
+fn body_error(broken: Broken) -> Failure {
+    match broken {
+        Broken::Off => Failure::ClientGone,
+        Broken::Framing => Failure::BadRequest("the body is not what its framing says"),
     }
 }
 

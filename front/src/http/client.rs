@@ -8,10 +8,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use http::{HeaderMap, Request};
-use hyper::body::Incoming;
 
 use super::forwarded::{self, Told};
-use super::{Context, Peer, host_of};
+use super::{Context, Incoming, Peer, host_of};
 use crate::error::Failure;
 
 /// The client of one request.

@@ -86,7 +86,8 @@ pub fn request(data: &[u8]) {
             publish::request(request.headers(), query, channel.as_deref(), body, &front.channels);
         }
         Ok(Target::Files { rest, .. }) => super::files::check_names(&rest),
-        Ok(Target::Queue(..) | Target::Redirect(_) | Target::Proxy(_) | Target::Preflight(_)) | Err(_) => {}
+        Ok(Target::Queue(..) | Target::Granted(_) | Target::Redirect(_) | Target::Proxy(_) | Target::Preflight(_))
+        | Err(_) => {}
     }
 }
 

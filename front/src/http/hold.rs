@@ -12,12 +12,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
 use tempest_protocol::{Event, Hold, HoldMode, ONCE_MS, Payload, frame_sse};
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::respond::Asker;
-use super::{Body, Client, Context, Entry, respond, sse, subscribe};
+use super::{Body, Client, Context, Entry, Incoming, respond, sse, subscribe};
 use crate::error::Failure;
 use crate::hub::{Refused, Tap};
 use crate::places::Place;

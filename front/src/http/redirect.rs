@@ -1,9 +1,8 @@
 //! A listener where every request is sent to `https`: the same host and target, at the port that is configured.
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 
-use super::{Body, host_of};
+use super::{Body, Incoming, host_of};
 use crate::error::Failure;
 
 /// The port that `https` has when none is named.

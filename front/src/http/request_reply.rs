@@ -4,12 +4,11 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
 
 use super::body::{self, Body};
 use super::hold::{self, Asked};
 use super::respond::Asker;
-use super::{Client, Context, Entry, Peer, send_file, session};
+use super::{Client, Context, Entry, Incoming, Peer, send_file, session};
 use crate::error::Failure;
 use crate::queue::{self, Head, Lane, Ticket};
 use crate::session::Sessions;

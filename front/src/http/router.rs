@@ -17,6 +17,7 @@ use super::pages::Pages;
 use super::proxy::Pool;
 use crate::config::{Config, FilesRoute, PublishRoute, Route, RouteAround, RouteKind, Segment};
 use crate::error::Failure;
+use crate::listener::Mount;
 use crate::places::Holder;
 use crate::queue::{Lane, QueueState};
 use crate::telemetry::{Metrics, RouteSeries};
@@ -68,6 +69,8 @@ pub enum Target<'r> {
         /// As in the path.
         channel: Option<String>,
     },
+    /// A stream of these channels, which may be read.
+    Granted(Arc<[String]>),
     /// `https` has it, at this port.
     Redirect(u16),
     /// A browser asks whether a script of another origin may ask.
@@ -154,6 +157,34 @@ impl Router {
     /// The folder for a path that a worker named, and the rest of the path below it.
     pub(super) fn find_internal<'p>(&self, path: &'p str) -> Option<(&FilesRoute, &'p str)> {
         self.internal.iter().find_map(|(segments, route)| Some((route, match_path(segments, path)?)))
+    }
+
+    /// What is to be done with a request of an application that has mounted a part of the front. What stands around
+    /// answers (headers, compression, other origins) is the application's.
+    ///
+    /// # Errors
+    /// A reload has taken the last route to that queue away.
+    pub fn mounted(&self, what: &Mount, path: &str) -> Result<Found<'_>, Failure> {
+        let found = match what {
+            Mount::Queue(name) => {
+                let served = self.routes.iter().find_map(|served| {
+                    let lane = served.lane.as_ref().filter(|lane| lane.route.queue == *name)?;
+                    Some((Target::Queue(lane, holder_of(&served.route)), &served.series))
+                });
+                served.ok_or(Failure::NoRoute)?
+            }
+            Mount::Granted(names) => (Target::Granted(Arc::clone(names)), self.series_of_channels()),
+            Mount::Channels | Mount::Routes => {
+                let channel = path.strip_prefix('/').unwrap_or(path).to_owned();
+                (Target::Subscribe { channel }, self.series_of_channels())
+            }
+        };
+        Ok(Found { target: found.0, series: found.1, around: None })
+    }
+
+    fn series_of_channels(&self) -> &RouteSeries {
+        let subscribe = self.routes.iter().find(|served| matches!(served.route.kind, RouteKind::Subscribe));
+        subscribe.map_or(&self.none, |served| &served.series)
     }
 
     /// Where requests are counted that no route takes.

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
 
 use super::cors::{Allowed, preflight};
 use super::respond::Asker;
 use super::subscribe::Ask;
-use super::{Body, Client, Context, Detach, Entry, respond, session, subscribe};
+use super::{Body, Client, Context, Detach, Entry, Incoming, respond, session, subscribe};
 use crate::config::Channels;
 use crate::error::Failure;
 use crate::hub::{self, Opening, Refused, Wanted, Wire};
@@ -104,6 +103,32 @@ async fn open(
     stream(context, client, &ask, start).await
 }
 
+/// A stream of channels of which the application that the front is a part of has decided that they may be read.
+pub(super) async fn granted(
+    context: &Context,
+    client: &Client<'_>,
+    request: Request<Incoming>,
+    names: &[String],
+    (asker, entry): (Asker<'_>, Option<&Entry>),
+) -> Result<Response<Body>, Failure> {
+    let allowed = [Method::GET, Method::HEAD];
+    if !allowed.contains(request.method()) {
+        return Err(Failure::Method(allowed.to_vec()));
+    }
+    let ask = subscribe::granted(&request, names, &context.config.channels)?;
+    if !accepts_events(request.headers()) {
+        return Err(Failure::NotAcceptable("this path gives text/event-stream"));
+    }
+    if *request.method() == Method::HEAD {
+        let mut response = Response::new(Body::whole(""));
+        add_headers(response.headers_mut());
+        return Ok(response);
+    }
+    let (own, first, version) = (HeaderMap::new(), String::new(), request.version());
+    let start = Start { own, first, until: None, expires: None, user: None, asker, entry, version };
+    stream(context, client, &ask, start).await
+}
+
 /// Whose stream begins, and how.
 pub(super) struct Start<'a> {
     /// Its headers besides those of every stream, which they go before.
@@ -148,7 +173,7 @@ pub(super) async fn stream(
     let start = opened.start_id();
     let headers = stream_headers(own, start.as_deref(), resumed);
     let first = first_lines(&context.config.channels, start.as_deref()) + &first;
-    if version == Version::HTTP_2 {
+    if !client.peer().may_detach(version) {
         let opening = Opening { head: Bytes::new(), first, chunked: false, expires, until };
         let peer = Rc::clone(client.peer());
         let (wire, body) = hub::pipe(move || peer.expire());

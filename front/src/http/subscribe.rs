@@ -4,10 +4,10 @@
 //! away for what it remembers: an EventSource that is answered with an error does not come again.
 
 use http::{HeaderMap, Request};
-use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use tempest_protocol::LogId;
 
+use super::Incoming;
 use crate::config::Channels;
 use crate::error::Failure;
 use crate::hub::{Start, Wanted};
@@ -31,14 +31,34 @@ pub(super) fn read(request: &Request<Incoming>, in_path: &str, channels: &Channe
 }
 
 pub(super) fn of(headers: &HeaderMap, query: &str, in_path: &str, channels: &Channels) -> Result<Ask, Failure> {
-    let limit = channels.name_bytes;
     let mut wanted = Vec::new();
     if !in_path.is_empty() {
-        wanted.push((channel_name(in_path, limit)?, false));
+        wanted.push((channel_name(in_path, channels.name_bytes)?, false));
     }
+    ask(headers, query, (wanted, true), channels)
+}
+
+/// Reads a request for channels that the application has chosen: what it says of them beside their names.
+pub(super) fn granted(request: &Request<Incoming>, names: &[String], channels: &Channels) -> Result<Ask, Failure> {
+    for name in names {
+        check_name(name, channels.name_bytes)?;
+    }
+    let wanted = names.iter().map(|name| (name.clone(), false)).collect();
+    ask(request.headers(), request.uri().query().unwrap_or_default(), (wanted, false), channels)
+}
+
+/// `named`: whether the query may name channels, too.
+fn ask(
+    headers: &HeaderMap,
+    query: &str,
+    (mut wanted, named): (Vec<(String, bool)>, bool),
+    channels: &Channels,
+) -> Result<Ask, Failure> {
+    let limit = channels.name_bytes;
     let (mut tell, mut since, mut last) = (false, Start::Latest, None);
     for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
         match key {
+            "channel" | "pattern" if !named => {}
             "channel" => wanted.push((channel_name(value, limit)?, false)),
             "pattern" => wanted.push((channel_name(value, limit)?, true)),
             "tell" if value == "channel" => tell = true,
@@ -172,6 +192,11 @@ pub(super) fn channel_name(encoded: &str, limit: usize) -> Result<String, Failur
     let name = percent_decode_str(encoded)
         .decode_utf8()
         .map_err(|_| Failure::BadRequest("the channel's name is not UTF-8"))?;
+    check_name(&name, limit)?;
+    Ok(name.into_owned())
+}
+
+fn check_name(name: &str, limit: usize) -> Result<(), Failure> {
     if name.is_empty() {
         return Err(Failure::BadRequest("the path names no channel"));
     }
@@ -181,7 +206,7 @@ pub(super) fn channel_name(encoded: &str, limit: usize) -> Result<String, Failur
     if name.chars().any(char::is_control) {
         return Err(Failure::BadRequest("the channel's name has a control character"));
     }
-    Ok(name.into_owned())
+    Ok(())
 }
 
 fn has_broken_percent(encoded: &str) -> bool {

@@ -8,6 +8,8 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tempest_protocol::QueueName;
+
 use super::socket::Accepted;
 use super::tls::Tls;
 use super::unix::OwnFile;
@@ -19,6 +21,8 @@ pub enum Address {
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
+    /// None: the application that the front is a part of has the sockets.
+    Application,
 }
 
 impl fmt::Display for Address {
@@ -26,6 +30,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(address) => write!(f, "{address}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Application => f.write_str("application:"),
         }
     }
 }
@@ -39,6 +44,26 @@ pub enum Way {
     Tls(Arc<Tls>),
     /// Every request is sent to `https`, at this port.
     Redirect(u16),
+    /// An application hands requests over; no socket has this way.
+    Mounted {
+        /// What it has mounted.
+        what: Mount,
+        /// Whether they have come by TLS.
+        secure: bool,
+    },
+}
+
+/// What of a front an application has mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mount {
+    /// All routes of the configuration.
+    Routes,
+    /// The channel that the path or the query names.
+    Channels,
+    /// These channels, of which the application has decided that they may be read.
+    Granted(Arc<[String]>),
+    /// The workers of a queue.
+    Queue(QueueName),
 }
 
 /// What the connections of one listening socket share.
@@ -53,14 +78,14 @@ pub struct Entrance {
 impl Entrance {
     /// `https` where clients come by TLS, else `http`.
     pub fn scheme(&self) -> &'static str {
-        if matches!(self.way, Way::Tls(_)) { "https" } else { "http" }
+        if matches!(self.way, Way::Tls(_) | Way::Mounted { secure: true, .. }) { "https" } else { "http" }
     }
 }
 
 impl fmt::Display for Entrance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.way {
-            Way::Plain => self.address.fmt(f),
+            Way::Plain | Way::Mounted { .. } => self.address.fmt(f),
             Way::Tls(_) => write!(f, "tls:{}", self.address),
             Way::Redirect(_) => write!(f, "redirect:{}", self.address),
         }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::config::{Front, Listen};
 
 pub use certificates::{CertificateError, Certificates, Change};
-pub use entrance::{Acceptor, Address, Bound, Entrance, Listening, Way, addresses};
+pub use entrance::{Acceptor, Address, Bound, Entrance, Listening, Mount, Way, addresses};
 pub use introduction::{Ends, introduction};
 pub use passed::{ADMIN, HTTP, HTTPS, Passed, PassedError, REDIRECT, take};
 pub use shortage::Shortage;
@@ -110,7 +110,7 @@ impl Listeners {
 fn port_of(listening: &Listening) -> Option<u16> {
     match &listening.entrance.address {
         Address::Tcp(address) => Some(address.port()),
-        Address::Unix(_) => None,
+        Address::Unix(_) | Address::Application => None,
     }
 }
 

@@ -83,7 +83,7 @@ fn client() -> &'static str {
 /// A URL that works on this machine; None where there is none for a browser.
 fn page(entrance: &Entrance) -> Option<String> {
     match (&entrance.address, &entrance.way) {
-        (Address::Unix(_), _) | (_, Way::Redirect(_)) => None,
+        (Address::Unix(_) | Address::Application, _) | (_, Way::Redirect(_)) => None,
         (Address::Tcp(address), _) => Some(format!("{}://{}", entrance.scheme(), reachable(*address))),
     }
 }

@@ -19,14 +19,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, header};
-use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::Connections;
 use crate::config::Limits;
-use crate::http::{Activity, Current, Peer, handle};
+use crate::http::{Activity, Current, Incoming, Peer, handle};
 use crate::lifecycle::Phase;
 use crate::listener::Socket;
 use crate::telemetry::{Http2End, Metrics};
@@ -164,8 +163,8 @@ pub(super) async fn drive(
     peer.probe.set(Some(heartbeat));
     let mut io = Metered { socket, ahead: read, held: Rc::clone(&held) };
     let outcome = {
-        let service = service_fn(|mut request: Request<Incoming>| {
-            let (context, stream) = (current.get(), held.open());
+        let service = service_fn(|request: Request<hyper::body::Incoming>| {
+            let (context, stream, mut request) = (current.get(), held.open(), request.map(Incoming::Wire));
             name_host(&mut request);
             Box::pin(async move {
                 let response = handle(context, Rc::clone(&stream), request).await?;
@@ -222,7 +221,7 @@ fn builder(limits: &Limits, held: &Rc<Held>) -> http2::Builder<Tasks> {
 
 /// A request of HTTP/2 names its host elsewhere; in HTTP/1.1 it would have this field (RFC 9113, section 8.3.1), and
 /// workers look for it there.
-fn name_host(request: &mut Request<Incoming>) {
+pub(super) fn name_host(request: &mut Request<Incoming>) {
     if request.headers().contains_key(header::HOST) {
         return;
     }

@@ -15,7 +15,6 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use http::{Request, Response, Version, header};
-use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, sleep_until};
 
@@ -25,7 +24,7 @@ pub(super) use self::pool::Pool;
 use self::pool::{Line, NoLine};
 use self::upload::{Progress, Upload};
 use super::respond::Asker;
-use super::{Body, Client, Context};
+use super::{Body, Client, Context, Incoming};
 use crate::cookies;
 use crate::error::Failure;
 use crate::ident::RequestId;
@@ -126,7 +125,7 @@ async fn exchange(
     mut request: Request<Upload>,
     pool: &Rc<Pool>,
     progress: &Progress,
-) -> Result<(Response<Incoming>, Line), Broken> {
+) -> Result<(Response<hyper::body::Incoming>, Line), Broken> {
     let mut fresh = false;
     loop {
         let mut line = pool.line(fresh).await.map_err(Broken::NoLine)?;
@@ -164,7 +163,7 @@ async fn send(
     request: Request<Upload>,
     pool: &Pool,
     progress: &Progress,
-) -> Result<Result<Response<Incoming>, TrySendError<Request<Upload>>>, Broken> {
+) -> Result<Result<Response<hyper::body::Incoming>, TrySendError<Request<Upload>>>, Broken> {
     let mut answer = pin!(line.sender.try_send_request(request));
     let until = || Instant::from_std(progress.at.get() + pool.route.timeout);
     let mut timer = pin!(sleep_until(until()));
@@ -185,7 +184,11 @@ async fn send(
     .await
 }
 
-fn passed_back(response: Response<Incoming>, line: Line, (pool, context): (&Pool, &Context)) -> Response<Body> {
+fn passed_back(
+    response: Response<hyper::body::Incoming>,
+    line: Line,
+    (pool, context): (&Pool, &Context),
+) -> Response<Body> {
     let (mut parts, incoming) = response.into_parts();
     head::strip_hop_by_hop(&mut parts.headers);
     if let Some(sessions) = &context.sessions {

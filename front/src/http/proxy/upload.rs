@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Sleep, sleep};
 
 use crate::error::Failure;
+use crate::http::Incoming;
 
 /// What became of a body, for whoever waits for the answer.
 pub(super) struct Progress {

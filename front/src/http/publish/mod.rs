@@ -10,13 +10,12 @@ mod message;
 mod send;
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::cors::{Allowed, preflight};
 use super::subscribe::channel_name;
-use super::{Body, Client, Context, body, respond, session};
+use super::{Body, Client, Context, Incoming, body, respond, session};
 use crate::auth::Rights;
 use crate::broker::{Publication, Published};
 use crate::config::PublishRoute;

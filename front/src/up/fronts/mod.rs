@@ -179,7 +179,7 @@ impl Fronts {
 /// A socket as the processes get it.
 fn passed(listening: &Listening) -> io::Result<Socket> {
     let name = match listening.entrance.way {
-        Way::Plain => HTTP,
+        Way::Plain | Way::Mounted { .. } => HTTP,
         Way::Tls(_) => HTTPS,
         Way::Redirect(_) => REDIRECT,
     };
