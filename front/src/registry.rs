@@ -20,6 +20,7 @@ use crate::config::{Channels, Config, RouteKind};
 use crate::http::Current;
 use crate::hub::{Busy, Hub};
 use crate::ident::ReactorId;
+use crate::listener::Address;
 use crate::reactor::Shared;
 use crate::telemetry::{AnswerOutcome, Problem, level};
 
@@ -262,7 +263,7 @@ pub fn record(shared: &Shared) -> Vec<u8> {
         host: &shared.host,
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION"),
-        listen: shared.listening.iter().map(ToString::to_string).collect(),
+        listen: listening(shared),
         admin: shared.admin.get().map(ToString::to_string),
         started: shared.started,
         reactors: (0..shared.reactors).map(|n| ReactorId::new(&shared.front, n).as_str().to_owned()).collect(),
@@ -280,6 +281,13 @@ pub fn record(shared: &Shared) -> Vec<u8> {
         problems: shared.problems.recent(),
     };
     serde_json::to_vec(&record).expect("a record is plain data")
+}
+
+fn listening(shared: &Shared) -> Vec<String> {
+    if shared.listening.is_empty() {
+        return vec![Address::Application.to_string()];
+    }
+    shared.listening.iter().map(ToString::to_string).collect()
 }
 
 /// Milliseconds since the epoch by this machine's clock.

@@ -217,6 +217,8 @@ fn a_reload_holds_for_what_is_mounted_already() {
     drop(Sse::open(world.address, "/sub/more"));
     assert_eq!(world.http().get("/orders").status, 404, "no route leads to the queue any more");
     assert!(world.front.work("other").is_ok());
+    let record = String::from_utf8(world.front.view().record()).expect("JSON");
+    assert!(record.contains(r#""listen":["application:"]"#), "operators see what it is: {record}");
     let error = world.front.work("web").err().expect("it is gone").to_string();
     assert!(error.contains("queue = \"web\""), "{error}");
     world.finish();
