@@ -31,6 +31,9 @@ use crate::telemetry::{Metrics, Problems, Spans, Traces};
 
 pub use reload::{Settings, SettingsError};
 
+/// So many of what it is given a reactor takes at once; then others have their turn. Thousands of clients that come together
+/// are begun together otherwise, and everybody else waits behind all of them.
+const TAKEN_AT_ONCE: usize = 16;
 /// Time for the last command of an orderly end.
 const SIGN_OFF: Duration = Duration::from_millis(200);
 
@@ -155,19 +158,26 @@ pub fn start(shared: Arc<Shared>, index: usize, life: Life) -> std::io::Result<H
 async fn run(shared: Arc<Shared>, index: usize, life: Life, mut incoming: mpsc::UnboundedReceiver<Given>) {
     let reactor = Reactor::new(Arc::clone(&shared), index, &life);
     reactor.start(&shared, index, &life);
-    let mut watch = life.clone();
+    let (mut watch, mut taken) = (life.clone(), 0);
     loop {
+        if taken == TAKEN_AT_ONCE {
+            taken = 0;
+            tokio::task::yield_now().await;
+        }
         tokio::select! {
             () = watch.reached(Phase::Draining) => break,
-            given = incoming.recv() => match given {
-                Some(Given::Connection(socket, guard)) => reactor.serve(socket, guard),
-                Some(Given::Request(request, guard)) => reactor.answer(*request, guard),
-                Some(Given::Settings(settings, done)) => {
-                    reactor.apply(&settings, &life);
-                    let _ = done.send(());
+            given = incoming.recv() => {
+                taken += 1;
+                match given {
+                    Some(Given::Connection(socket, guard)) => reactor.serve(socket, guard),
+                    Some(Given::Request(request, guard)) => reactor.answer(*request, guard),
+                    Some(Given::Settings(settings, done)) => {
+                        reactor.apply(&settings, &life);
+                        let _ = done.send(());
+                    }
+                    None => break,
                 }
-                None => break,
-            },
+            }
         }
     }
     reactor.drain(&mut incoming, watch).await;

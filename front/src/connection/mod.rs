@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::config::Limits;
 use crate::error::TOO_MANY_WAIT;
@@ -34,9 +34,13 @@ use http1::{End, drive};
 
 /// How often the connections' time limits are looked at.
 const SWEEP: Duration = Duration::from_millis(250);
-/// So many connections are ended at once; then others have their turn. Thousands of slow clients that have come together
-/// end together, and everybody else would wait behind all of them.
-const ENDED_AT_ONCE: usize = 64;
+/// So many connections are ended at once, and so many in one look: a thousand a second. Thousands of slow clients that have
+/// come together are over together, and come back together; everybody else would wait behind all of them each time. The
+/// last of many more is late by the number of them in milliseconds, and the next time they are over one after the other.
+const ENDED_AT_ONCE: usize = 4;
+const ENDED_A_SWEEP: usize = 256;
+/// Between those that are ended at once. While the front drains there is no such pause: it has a time to keep.
+const ENDED_PAUSE: Duration = Duration::from_millis(3);
 /// A connection that is closed while its peer still sends is read from this long, so that the peer gets the last
 /// answer rather than a reset (RFC 9112, section 9.6).
 const LINGER: Duration = Duration::from_secs(1);
@@ -135,21 +139,28 @@ impl Connections {
     pub async fn keep_time(&self, current: &Current) {
         let mut life = current.get().life.clone();
         let mut draining_since = None;
+        let mut sweeps = tokio::time::interval(SWEEP);
+        sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if draining_since.is_none() {
                 tokio::select! {
-                    () = tokio::time::sleep(SWEEP) => {}
+                    _ = sweeps.tick() => {}
                     () = life.reached(Phase::Draining) => draining_since = Some(Instant::now()),
                 }
             } else {
-                tokio::time::sleep(SWEEP).await;
+                sweeps.tick().await;
             }
             let context = current.get();
             let limits = &context.config.limits;
             let draining = draining_since.map(|since| (since, context.config.front.drain_idle));
             let now = Instant::now();
             let ends = |peer: &Peer| over(peer, limits, now, draining).filter(|_| !peer.expired.get());
-            for some in self.those(|peer| ends(peer).is_some()).chunks(ENDED_AT_ONCE) {
+            let mut those = self.those(|peer| ends(peer).is_some());
+            if draining.is_none() {
+                // Those that have been here the longest.
+                those.truncate(ENDED_A_SWEEP);
+            }
+            for some in those.chunks(ENDED_AT_ONCE) {
                 for peer in some {
                     // Whoever has sent the rest meanwhile goes on.
                     if let Some(why) = ends(peer) {
@@ -157,7 +168,10 @@ impl Connections {
                         peer.expire();
                     }
                 }
-                tokio::task::yield_now().await;
+                match draining {
+                    None => tokio::time::sleep(ENDED_PAUSE).await,
+                    Some(_) => tokio::task::yield_now().await,
+                }
             }
             self.several.borrow_mut().retain(|held| {
                 let Some(held) = held.upgrade() else { return false };

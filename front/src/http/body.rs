@@ -234,11 +234,20 @@ pub(super) async fn collect(
     request: &mut Request<Incoming>,
     limit: usize,
 ) -> Result<(Bytes, Share), Failure> {
+    if request.body().is_end_stream() {
+        return Ok((Bytes::new(), Share { pool: Arc::clone(&context.body_memory), bytes: 0 }));
+    }
+    // Boxed, since most requests have no body and would carry the room for one along while they wait.
+    Box::pin(collect_pieces(context, request, limit)).await
+}
+
+async fn collect_pieces(
+    context: &Context,
+    request: &mut Request<Incoming>,
+    limit: usize,
+) -> Result<(Bytes, Share), Failure> {
     let mut share = Share { pool: Arc::clone(&context.body_memory), bytes: 0 };
     let announced = http_body::Body::size_hint(request.body()).exact();
-    if announced == Some(0) {
-        return Ok((Bytes::new(), share));
-    }
     let too_large = || {
         context.metrics.refused.inc(Refusal::BodyBytes);
         Failure::BodyTooLarge(limit)

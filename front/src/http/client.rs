@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::{HeaderMap, Request};
+use http::{HeaderMap, Request, header};
 
 use super::forwarded::{self, Told};
 use super::{Context, Incoming, Peer, host_of};
@@ -66,6 +66,19 @@ impl<'p> Client<'p> {
     /// The request names none, or more than one, where it has to.
     pub fn host<'r>(&'r self, request: &'r Request<Incoming>) -> Result<Option<&'r str>, Failure> {
         let own = host_of(request)?;
-        Ok(self.told.as_ref().and_then(|told| told.0.host.as_deref()).or(own))
+        Ok(self.told_host().or(own))
+    }
+
+    /// The same of a request that has a route: that its fields name one host has been seen by then.
+    pub fn host_of_routed<'r>(&'r self, request: &'r Request<Incoming>) -> Option<&'r str> {
+        let own = || match request.uri().authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => request.headers().get(header::HOST)?.to_str().ok(),
+        };
+        self.told_host().or_else(own)
+    }
+
+    fn told_host(&self) -> Option<&str> {
+        self.told.as_ref().and_then(|told| told.0.host.as_deref())
     }
 }

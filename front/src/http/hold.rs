@@ -11,7 +11,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version, header};
 use tempest_protocol::{Event, Hold, HoldMode, ONCE_MS, Payload, frame_sse};
 use tokio::time::{Sleep, sleep, timeout};
 
@@ -22,6 +22,9 @@ use crate::hub::{Refused, Tap};
 use crate::places::Place;
 use crate::telemetry::Held;
 
+/// Made once: a name that is a text is read anew at every look.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
 /// What of the request is needed when its answer holds it.
 pub(super) struct Asked {
     is_head: bool,
@@ -31,7 +34,7 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn of(request: &Request<Incoming>) -> Self {
-        let seen = request.headers().get("last-event-id");
+        let seen = request.headers().get(LAST_EVENT_ID);
         Self {
             is_head: *request.method() == Method::HEAD,
             version: request.version(),

@@ -37,6 +37,7 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use http::{HeaderValue, Method, Request, Response, Version};
+use http_body::Body as _;
 
 use crate::auth::Auth;
 use crate::config::Config;
@@ -112,21 +113,25 @@ pub struct Entry {
 
 impl Entry {
     /// None where no access log is kept and no trace is exported: then nothing of this is needed.
-    fn of(context: &Context, client: &Client<'_>, request: &Request<Incoming>, asker: Asker<'_>) -> Option<Self> {
+    fn of(context: &Context, client: &Client<'_>, request: &Request<Incoming>, asker: Asker<'_>) -> Option<Box<Self>> {
         let Asker { trace, series, started, .. } = asker;
         let header = |name| request.headers().get(name).cloned();
-        (context.access.is_on() || context.spans.want(trace)).then(|| Self {
-            log: context.access.clone(),
-            spans: context.spans.clone(),
-            trace: trace.cloned(),
-            route: Arc::clone(series.path()),
-            peer: client.address(),
-            method: request.method().clone(),
-            target: request.uri().path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string),
-            version: request_reply::version_of(request.version()),
-            started,
-            referer: header(http::header::REFERER),
-            agent: header(http::header::USER_AGENT),
+        let wanted = context.access.is_on() || context.spans.want(trace);
+        // Boxed, since most requests have none and would carry its room along.
+        wanted.then(|| {
+            Box::new(Self {
+                log: context.access.clone(),
+                spans: context.spans.clone(),
+                trace: trace.cloned(),
+                route: Arc::clone(series.path()),
+                peer: client.address(),
+                method: request.method().clone(),
+                target: request.uri().path_and_query().map_or_else(|| "*".to_owned(), ToString::to_string),
+                version: request_reply::version_of(request.version()),
+                started,
+                referer: header(http::header::REFERER),
+                agent: header(http::header::USER_AGENT),
+            })
         })
     }
 
@@ -167,60 +172,63 @@ impl Entry {
 }
 
 /// Handles one request. Never fails: what goes wrong becomes a response.
-pub async fn handle(
+#[allow(clippy::manual_async_fn, reason = "the future of an `async fn` has room for the request twice")]
+pub fn handle(
     context: Rc<Context>,
     peer: Rc<Peer>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Infallible> {
-    peer.turn_to(Activity::Busy);
-    let _flying = Flying::new(&context.metrics);
-    let started = Instant::now();
-    let client = Client::of(&context, &peer, request.headers());
-    let trace = context.traces.of(request.headers());
-    let id = context.dispatch.next_id();
-    let json = respond::wants_json(request.headers());
-    let (target, series, around) = match route(&context, &client, &request) {
-        Ok(Found { target, series, around }) => (Ok(target), series, around),
-        Err(failure) => (Err(failure), context.router.none(), context.router.otherwise()),
-    };
-    let asked = around.map(|around| around.ask(&request, client.is_secure()));
-    let asker = Asker { json, id: &id, trace: trace.as_ref(), series, started };
-    let entry = Entry::of(&context, &client, &request, asker);
-    let mut place = Place::default();
-    let target = target.and_then(|target| {
-        place = admit(&context, &client, &target)?;
-        Ok(target)
-    });
-    let outcome = match target {
-        Ok(Target::Queue(lane, _)) => {
-            request_reply::answer(&context, &client, request, lane, (asker, entry.as_ref())).await
+    mut request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Body>, Infallible>> {
+    async move {
+        peer.turn_to(Activity::Busy);
+        let _flying = Flying::new(&context.metrics);
+        let started = Instant::now();
+        let client = Client::of(&context, &peer, request.headers());
+        let trace = context.traces.of(request.headers());
+        let id = context.dispatch.next_id();
+        let json = respond::wants_json(request.headers());
+        let (target, series, around) = match route(&context, &client, &request) {
+            Ok(Found { target, series, around }) => (Ok(target), series, around),
+            Err(failure) => (Err(failure), context.router.none(), context.router.otherwise()),
+        };
+        let asked = around.map(|around| around.ask(&request, client.is_secure()));
+        let asker = Asker { json, id: &id, trace: trace.as_ref(), series, started };
+        let entry = Entry::of(&context, &client, &request, asker);
+        let mut place = Place::default();
+        let target = target.and_then(|target| {
+            place = admit(&context, &client, &target)?;
+            Ok(target)
+        });
+        let outcome = match target {
+            Ok(Target::Queue(lane, _)) => {
+                request_reply::answer(&context, &client, &mut request, lane, (asker, entry.as_deref())).await
+            }
+            Ok(Target::Subscribe { channel }) => {
+                // Boxed, since most requests never get here and would carry its state along.
+                Box::pin(sse::answer(&context, &client, request, &channel, (asker, entry.as_deref()))).await
+            }
+            Ok(Target::Granted(names)) => {
+                Box::pin(sse::granted(&context, &client, request, &names, (asker, entry.as_deref()))).await
+            }
+            Ok(Target::Publish { route, channel }) => {
+                Ok(Box::pin(publish::answer(&context, &client, request, route, channel.as_deref(), asker)).await)
+            }
+            Ok(Target::Preflight(cors)) => Ok(cors.preflight(request.headers().get(http::header::ORIGIN))),
+            Ok(Target::Proxy(pool)) => Box::pin(proxy::answer(&context, &client, request, pool, asker)).await,
+            Ok(Target::Files { route, rest }) => {
+                let (method, headers, query) = (request.method(), request.headers(), request.uri().query());
+                let asked = files::Asked { method, headers, query };
+                Box::pin(files::serve(route, &rest, asked)).await.map(|response| response.map(Body::boxed))
+            }
+            Ok(Target::Redirect(port)) => redirect::answer(&request, port),
+            Err(failure) => Err(failure),
+        };
+        let mut response = outcome.unwrap_or_else(|failure| respond::page(&context, &failure, asker));
+        if let (Some(around), Some(asked)) = (around, asked) {
+            around.finish(&asked, &mut response);
         }
-        Ok(Target::Subscribe { channel }) => {
-            // Boxed, since most requests never get here and would carry its state along.
-            Box::pin(sse::answer(&context, &client, request, &channel, (asker, entry.as_ref()))).await
-        }
-        Ok(Target::Granted(names)) => {
-            Box::pin(sse::granted(&context, &client, request, &names, (asker, entry.as_ref()))).await
-        }
-        Ok(Target::Publish { route, channel }) => {
-            Ok(Box::pin(publish::answer(&context, &client, request, route, channel.as_deref(), asker)).await)
-        }
-        Ok(Target::Preflight(cors)) => Ok(cors.preflight(request.headers().get(http::header::ORIGIN))),
-        Ok(Target::Proxy(pool)) => Box::pin(proxy::answer(&context, &client, request, pool, asker)).await,
-        Ok(Target::Files { route, rest }) => {
-            let (method, headers, query) = (request.method(), request.headers(), request.uri().query());
-            let asked = files::Asked { method, headers, query };
-            Box::pin(files::serve(route, &rest, asked)).await.map(|response| response.map(Body::boxed))
-        }
-        Ok(Target::Redirect(port)) => redirect::answer(&request, port),
-        Err(failure) => Err(failure),
-    };
-    let mut response = outcome.unwrap_or_else(|failure| respond::page(&context, &failure, asker));
-    if let (Some(around), Some(asked)) = (around, asked) {
-        around.finish(&asked, &mut response);
+        respond::finish(&context, &peer, &mut response, asker, (entry, place));
+        Ok(response)
     }
-    respond::finish(&context, &peer, &mut response, asker, (entry, place));
-    Ok(response)
 }
 
 /// A place for one more request of its client's address and of its route, kept until its answer is over.
@@ -271,10 +279,13 @@ fn route<'c>(context: &'c Context, client: &Client<'_>, request: &Request<Incomi
 
 /// Shapes that hyper lets pass and that another server on the way might read differently.
 fn check_shape(request: &Request<Incoming>) -> Result<(), Failure> {
-    let mut codings = request.headers().get_all(http::header::TRANSFER_ENCODING).iter();
-    let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
-    if codings.next().is_some_and(|only| !chunked(only)) || codings.next().is_some() {
-        return Err(Failure::BadRequest("the only transfer-encoding taken here is chunked, once"));
+    // A body whose end is known has no coding that would say where it is.
+    if !request.body().is_end_stream() {
+        let mut codings = request.headers().get_all(http::header::TRANSFER_ENCODING).iter();
+        let chunked = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"chunked");
+        if codings.next().is_some_and(|only| !chunked(only)) || codings.next().is_some() {
+            return Err(Failure::BadRequest("the only transfer-encoding taken here is chunked, once"));
+        }
     }
     let path = request.uri().path();
     if !path.starts_with('/') && path != "*" {

@@ -77,7 +77,7 @@ pub struct Detach {
     /// The request's id.
     pub id: RequestId,
     /// For the access log.
-    pub entry: Option<Entry>,
+    pub entry: Option<Box<Entry>>,
 }
 
 impl Peer {

@@ -16,26 +16,26 @@ use crate::session::Sessions;
 pub(super) async fn answer(
     context: &Rc<Context>,
     client: &Client<'_>,
-    mut request: Request<Incoming>,
+    request: &mut Request<Incoming>,
     lane: &Rc<Lane>,
     (asker, entry): (Asker<'_>, Option<&Entry>),
 ) -> Result<Response<Body>, Failure> {
     let session = match &context.sessions {
         // Boxed, since most fronts have none and would carry its state along.
         Some(sessions) if lane.route.session => {
-            let about = (request.method(), request.headers(), client.host(&request)?);
+            let about = (request.method(), request.headers(), client.host_of_routed(request));
             Some(Box::new(Box::pin(session::open(context, sessions, about)).await?))
         }
         _ => None,
     };
-    let (body, share) = body::collect(context, &mut request, lane.route.body_limit).await?;
+    let (body, share) = body::collect(context, request, lane.route.body_limit).await?;
     let settings = context.sessions.as_ref().map(Sessions::settings);
     let ticket = context.dispatch.submit(
         &queue::Request {
             lane,
             method: request.method(),
             uri: request.uri(),
-            host: client.host(&request)?,
+            host: client.host_of_routed(request),
             scheme: client.scheme(),
             http: version_of(request.version()),
             peer: client.text(),
@@ -50,11 +50,12 @@ pub(super) async fn answer(
     )?;
     // The job has its own copy: what was taken for the body is free again.
     drop((body, share));
-    let asked = Asked::of(&request);
+    let asked = Asked::of(request);
     let for_file = context.router.has_internal().then(|| {
         Box::new(send_file::Asked { headers: std::mem::take(request.headers_mut()), is_head: asked.is_head() })
     });
-    drop(request);
+    // Nobody looks at them any more, and the answer may take long.
+    drop(std::mem::take(request.headers_mut()));
     let mut head = ticket.head().await?;
     if session.is_some() || context.sessions.is_some() || head.session.is_some() {
         let (change, about) = (head.session.take(), (&**lane, asker.id.as_str()));

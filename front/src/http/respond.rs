@@ -246,7 +246,7 @@ pub(super) fn finish(
     peer: &Rc<Peer>,
     response: &mut Response<Body>,
     asker: Asker<'_>,
-    (entry, place): (Option<Entry>, Place),
+    (entry, place): (Option<Box<Entry>>, Place),
 ) {
     let (id, status) = (*asker.id, response.status().as_u16());
     asker.count(&context.metrics, response.status());

@@ -60,7 +60,7 @@ async fn open(
     if *request.method() == Method::OPTIONS {
         return Ok(preflight(cors.as_ref(), METHODS));
     }
-    let (query, host) = (request.uri().query(), client.host(&request)?);
+    let (query, host) = (request.uri().query(), client.host_of_routed(&request));
     let session = match session::voucher(context, request.headers()).await {
         // An EventSource that got an error now would never come back, whatever its session says then.
         Err(Failure::SessionAway) if *request.method() == Method::GET => {
@@ -185,7 +185,7 @@ pub(super) async fn stream(
     let chunked = version == Version::HTTP_11;
     let opening = Opening { head: head(chunked, &headers).into(), first, chunked, expires, until };
     asker.count(&context.metrics, StatusCode::OK);
-    let (peer, id, entry) = (client.peer(), *asker.id, entry.cloned());
+    let (peer, id, entry) = (client.peer(), *asker.id, entry.cloned().map(Box::new));
     *peer.detach.borrow_mut() = Some(Box::new(Detach { opened, place, opening, id, entry }));
     peer.wake();
     // The connection ends this future when it takes the socket.

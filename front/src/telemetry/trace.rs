@@ -7,12 +7,13 @@ use std::cell::Cell;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::{Telemetry, Tracing};
 
-const TRACEPARENT: &str = "traceparent";
-const TRACESTATE: &str = "tracestate";
+// Made once: a name that is a text is read anew at every look.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// Bytes of a `traceparent` of version 00: `00-`, 32 digits, `-`, 16 digits, `-`, 2 digits.
 const BYTES: usize = 55;
 const TRACE_ID: std::ops::Range<usize> = 3..35;
@@ -197,7 +198,7 @@ mod tests {
 
     fn headers(all: &[(&'static str, &str)]) -> HeaderMap {
         let one = |(name, value): &(&'static str, &str)| {
-            (http::HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"))
+            (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a value"))
         };
         let mut map = HeaderMap::new();
         for (name, value) in all.iter().map(one) {

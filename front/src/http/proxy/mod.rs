@@ -107,7 +107,7 @@ fn passed_on(
     id: &RequestId,
     (context, progress): (&Context, &Rc<Progress>),
 ) -> Result<Request<Upload>, Failure> {
-    let host = client.host(&request)?.map(str::to_owned);
+    let host = client.host_of_routed(&request).map(str::to_owned);
     let route = &pool.route;
     let facts = Facts { client: client.address().ip(), scheme: client.scheme(), host: host.as_deref(), id };
     let (mut parts, incoming) = request.into_parts();

@@ -67,11 +67,12 @@ async fn publish(
     if *request.method() == Method::OPTIONS {
         return Ok(preflight(Allowed::of(&context.config.channels, request.headers()).as_ref(), METHODS));
     }
-    if is_foreign(context, request.headers(), client.host(&request)?) {
+    if is_foreign(context, request.headers(), client.host_of_routed(&request)) {
         return Err(Failure::Forbidden("pages of this origin may not publish here: see channels.cors"));
     }
     let session = session::voucher(context, request.headers()).await?;
-    let rights = context.auth.rights(request.headers(), request.uri().query(), client.host(&request)?, session).await?;
+    let rights =
+        context.auth.rights(request.headers(), request.uri().query(), client.host_of_routed(&request), session).await?;
     if let Some(name) = &name {
         rights.may_publish(name)?;
     }
