@@ -1,7 +1,7 @@
 //! Streams that are opened and held: read for as long as they last, or never read.
 
 use std::cell::{Cell, RefCell};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 
+use super::Sources;
 use super::child::{Busy, Go};
 use super::streams::{self, ASK_AGAIN, OPENING, PATIENCE};
 
@@ -31,9 +32,8 @@ pub(crate) struct Hold {
     pub(crate) path: String,
     /// Streams.
     pub(crate) count: usize,
-    /// The address that clients connect from: each has no more than some 28,000 ports, with those of streams that have
-    /// just ended.
-    pub(crate) source: Ipv4Addr,
+    /// The addresses that clients connect from.
+    pub(crate) sources: Sources,
     /// False: nothing is read behind the head.
     pub(crate) reads: bool,
 }
@@ -55,10 +55,10 @@ pub(super) async fn run(hold: Hold, mut go: Go) {
     let (state, hold) = (Rc::new(State::default()), Rc::new(hold));
     let opening = Rc::new(Semaphore::new(OPENING));
     let busy = Busy::start();
-    for _ in 0..hold.count {
+    for nth in 0..hold.count {
         let (state, hold, opening) = (Rc::clone(&state), Rc::clone(&hold), Rc::clone(&opening));
         tokio::task::spawn_local(async move {
-            if let Err(error) = one(&hold, &opening, &state).await {
+            if let Err(error) = one(&hold, nth, &opening, &state).await {
                 state.error.borrow_mut().get_or_insert(error);
             }
             state.changed.notify_one();
@@ -82,10 +82,10 @@ pub(super) async fn run(hold: Hold, mut go: Go) {
     }
 }
 
-async fn one(hold: &Hold, opening: &Semaphore, state: &State) -> Result<(), String> {
+async fn one(hold: &Hold, nth: usize, opening: &Semaphore, state: &State) -> Result<(), String> {
     let permit = opening.acquire().await.map_err(|error| error.to_string())?;
     let mut stream = loop {
-        let mut stream = connect(hold).await.map_err(|error| error.to_string())?;
+        let mut stream = connect(hold, nth).await.map_err(|error| error.to_string())?;
         match streams::request(&mut stream, hold.address, &hold.path).await? {
             (200, _) => break stream,
             (500.., _) => tokio::time::sleep(ASK_AGAIN).await,
@@ -105,12 +105,12 @@ async fn one(hold: &Hold, opening: &Semaphore, state: &State) -> Result<(), Stri
     Ok(())
 }
 
-async fn connect(hold: &Hold) -> std::io::Result<TcpStream> {
+async fn connect(hold: &Hold, nth: usize) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     if !hold.reads {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         SockRef::from(&socket).set_tcp_mss(SEGMENT)?;
     }
-    socket.bind(SocketAddr::from((hold.source, 0)))?;
+    socket.bind(SocketAddr::from((hold.sources.of(nth), 0)))?;
     socket.connect(hold.address).await
 }

@@ -14,6 +14,7 @@ mod publisher;
 mod requests;
 mod response;
 mod slowloris;
+mod sources;
 mod streams;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use tokio::task::LocalSet;
 
 pub(crate) use child::Child;
 pub(crate) use hold::Hold;
+pub(crate) use sources::Sources;
 
 use crate::peers::Streams;
 

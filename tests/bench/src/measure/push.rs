@@ -1,31 +1,21 @@
 //! Many streams: what it takes to open and to hold them, and what those that do not read do to the others.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::net::SocketAddr;
 
 use tempest_tests::wait_until;
 
 use super::{Usage, number, times};
-use crate::load::{Child, Hold, Phase, Spec};
+use crate::load::{Child, Hold, Phase, Sources, Spec};
 use crate::machine;
 use crate::peers::Server;
 use crate::plan::Sample;
 
-/// An address on this machine that no load of this run has connected from: streams that ended keep their ports a while.
-fn source() -> Ipv4Addr {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    const FIRST: u32 = u32::from_be_bytes([127, 0, 1, 1]);
-    // The last byte goes round below 250, so that no broadcast address is among them.
-    let nth = COUNT.fetch_add(1, Ordering::Relaxed);
-    Ipv4Addr::from(FIRST + nth / 250 * 256 + nth % 250)
-}
-
 /// A load that holds streams of a server at one of its addresses, none of them open yet.
-fn holder(server: &Server, address: SocketAddr, count: usize, reads: bool) -> Result<(Child, Ipv4Addr), String> {
+fn holder(server: &Server, address: SocketAddr, count: usize, reads: bool) -> Result<(Child, Sources), String> {
     let path = server.streams.as_ref().and_then(|streams| streams.paths.first()).ok_or("it serves no streams")?;
-    let source = source();
-    let (child, _) = Child::start(&Spec::Hold(Hold { address, path: path.clone(), count, source, reads }))?;
-    Ok((child, source))
+    let sources = Sources::take(count);
+    let (child, _) = Child::start(&Spec::Hold(Hold { address, path: path.clone(), count, sources, reads }))?;
+    Ok((child, sources))
 }
 
 /// Opens `count` streams at each of `addresses` and holds them; all must be open in the end.
@@ -82,7 +72,7 @@ pub(crate) fn stalled(server: &Server, work: StalledWork) -> Result<Sample, Stri
     let mut sample = Sample::new();
     for (prefix, stalled) in [("alone_", 0), ("beside_", work.stalled)] {
         let streams = server.streams.clone().ok_or("it serves no streams")?;
-        let (mut holding, source) = holder(server, server.address, stalled, false)?;
+        let (mut holding, sources) = holder(server, server.address, stalled, false)?;
         holding.phase()?;
         let phases = [work.fill, work.rate].map(|(per_second, messages)| Phase::Rate { per_second, messages }).into();
         let spec = Spec::Streams { address: server.address, streams, count: work.readers, phases };
@@ -91,7 +81,7 @@ pub(crate) fn stalled(server: &Server, work: StalledWork) -> Result<Sample, Stri
         child.phase()?;
         let stuck = || {
             let all = machine::connections(server.address).into_iter();
-            all.filter(|one| one.client == source && one.unsent > 0).count() as f64
+            all.filter(|one| sources.has(one.client) && one.unsent > 0).count() as f64
         };
         sample.insert(format!("{prefix}stuck"), stuck());
         let usage = Usage::now(server, &child);
