@@ -5,6 +5,7 @@
 //! thread and says how busy that was: a load that is the bottleneck measures itself. Clients check every byte.
 
 mod child;
+mod client;
 mod crowd;
 mod exactly;
 mod hold;
@@ -13,6 +14,7 @@ mod overload;
 mod publisher;
 mod requests;
 mod response;
+mod several;
 mod slowloris;
 mod sources;
 mod streams;

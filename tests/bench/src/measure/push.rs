@@ -12,9 +12,10 @@ use crate::plan::Sample;
 
 /// A load that holds streams of a server at one of its addresses, none of them open yet.
 fn holder(server: &Server, address: SocketAddr, count: usize, reads: bool) -> Result<(Child, Sources), String> {
-    let path = server.streams.as_ref().and_then(|streams| streams.paths.first()).ok_or("it serves no streams")?;
+    let streams = server.streams.as_ref().ok_or("it serves no streams")?;
+    let path = streams.paths.first().ok_or("it serves no streams")?.clone();
     let sources = Sources::take(count);
-    let (child, _) = Child::start(&Spec::Hold(Hold { address, path: path.clone(), count, sources, reads }))?;
+    let (child, _) = Child::start(&Spec::Hold(Hold { address, by: streams.by.clone(), path, count, sources, reads }))?;
     Ok((child, sources))
 }
 
@@ -52,6 +53,49 @@ pub(crate) fn held(server: &Server, addresses: &[SocketAddr], count: usize) -> R
     sample.insert("kernel_kb".into(), kernel as f64 / 1024.0 / all);
     sample.insert("memory_mb".into(), memory as f64 / 1e6);
     Ok(sample)
+}
+
+/// Opens `step` streams at a time until there are `count`, and holds all of them: what the server takes once, and what for
+/// each further stream, by the line that lies nearest to what was measured (least squares).
+pub(crate) fn grown(server: &Server, step: usize, count: usize) -> Result<Sample, String> {
+    let (mut children, mut points) = (Vec::new(), Vec::new());
+    for open in (step..=count).step_by(step) {
+        let (mut child, _) = holder(server, server.address, step, true)?;
+        child.phase()?;
+        children.push(child);
+        points.push((open as f64, machine::memory(&server.pids()) as f64));
+    }
+    for child in &mut children {
+        let closed = number(&child.phase()?, "closed");
+        if closed > 0.0 {
+            return Err(format!("{closed} streams were closed while nothing happened"));
+        }
+    }
+    drop(children);
+    wait_until("all streams to be closed", || machine::connections(server.address).is_empty());
+    let begin = server.memory as f64;
+    let (once, slope) = line(&points);
+    let half = points.len() / 2;
+    let off = points.iter().map(|(open, memory)| (memory - once - slope * open).abs()).fold(0.0, f64::max);
+    Ok(Sample::from([
+        ("begin_mb".into(), begin / 1e6),
+        ("once_mb".into(), (once - begin) / 1e6),
+        ("slope_bytes".into(), slope),
+        ("first_bytes".into(), line(&points[..half.max(1)]).1),
+        ("last_bytes".into(), line(&points[half..]).1),
+        ("off_mb".into(), off / 1e6),
+        ("memory_mb".into(), points.last().map_or(begin, |(_, memory)| *memory) / 1e6),
+    ]))
+}
+
+/// Where the line nearest to these points begins, and how much it grows by each further one.
+fn line(points: &[(f64, f64)]) -> (f64, f64) {
+    let count = points.len().max(1) as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    let slope = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum::<f64>() / spread.max(1.0);
+    (y - slope * x, slope)
 }
 
 /// Readers, and what they get, where some clients do not read.
