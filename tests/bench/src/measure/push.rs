@@ -77,7 +77,7 @@ pub(crate) fn grown(server: &Server, step: usize, count: usize) -> Result<Sample
     let (once, slope) = line(&points);
     let half = points.len() / 2;
     let off = points.iter().map(|(open, memory)| (memory - once - slope * open).abs()).fold(0.0, f64::max);
-    Ok(Sample::from([
+    let mut sample = Sample::from([
         ("begin_mb".into(), begin / 1e6),
         ("once_mb".into(), (once - begin) / 1e6),
         ("slope_bytes".into(), slope),
@@ -85,7 +85,10 @@ pub(crate) fn grown(server: &Server, step: usize, count: usize) -> Result<Sample
         ("last_bytes".into(), line(&points[half..]).1),
         ("off_mb".into(), off / 1e6),
         ("memory_mb".into(), points.last().map_or(begin, |(_, memory)| *memory) / 1e6),
-    ]))
+    ]);
+    // No columns, but kept: whoever doubts the line can draw the points.
+    sample.extend(points.iter().map(|(open, memory)| (format!("mb_at_{open}"), memory / 1e6)));
+    Ok(sample)
 }
 
 /// Where the line nearest to these points begins, and how much it grows by each further one.

@@ -167,7 +167,8 @@ fn proxy_to(upstream: SocketAddr, address: SocketAddr) -> String {
 }
 
 /// Starts an nginx in the foreground with a configuration and folders of its own. Connections per worker leave room
-/// for one to the upstream for each of a client.
+/// for one to the upstream for each of a client, and for the sixteenth that nginx keeps free: beyond it, it closes those whose
+/// greeting of TLS is under way (`ngx_drain_connections`), which 19,000 streams of one worker would meet.
 fn start(place: &Place, nginx: &Path, role: &str, workers: usize, main: &str, http: &str) -> Process {
     let folder = place.dir.join(role);
     fs::create_dir_all(&folder).expect("the folder of a place is writable");
@@ -179,7 +180,7 @@ fn start(place: &Place, nginx: &Path, role: &str, workers: usize, main: &str, ht
          daemon off;
          error_log stderr error;
          pid nginx.pid;
-         events {{ worker_connections 19000; }}
+         events {{ worker_connections 21000; }}
          http {{
              access_log off;
              keepalive_requests 1000000000;

@@ -67,6 +67,8 @@ fn of_growth(step: usize, count: usize) -> Table {
         contenders: vec![
             ours("tempest", None),
             ours("tempest, TLS", Some(Speaks::Http1)),
+            ours("tempest, HTTP/2, 1 a connection", Some(SINGLE)),
+            ours("tempest, HTTP/2, 100 a connection", Some(SEVERAL)),
             Contender::new("nchan", nginx::streams),
             nchan(NCHAN, Speaks::Http1, None),
         ],
