@@ -13,7 +13,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::child::{Busy, Go};
 use super::client::{Client, Io};
-use super::streams::{self, ASK_AGAIN, OPENING, PATIENCE};
+use super::streams::{self, ASK_AGAIN, PATIENCE};
 use super::{Sources, several};
 use crate::peers::{By, Speaks};
 
@@ -38,6 +38,8 @@ pub(crate) struct Hold {
     pub(crate) count: usize,
     /// The addresses that clients connect from.
     pub(crate) sources: Sources,
+    /// Connections that are being opened at a time.
+    pub(crate) at_a_time: usize,
     /// False: nothing is read behind the head.
     pub(crate) reads: bool,
 }
@@ -62,12 +64,12 @@ pub(super) async fn run(hold: Hold, mut go: Go) {
     if !go.next(json!({})).await {
         return;
     }
-    let count = hold.count;
+    let (count, opening) = (hold.count, Semaphore::new(hold.at_a_time));
     let each = if let By::Tls(_, Speaks::Http2(each)) = hold.by { each } else { 1 };
     let state = Rc::new(State {
         hold,
         client,
-        opening: Semaphore::new(OPENING),
+        opening,
         opened: Cell::new(0),
         closed: Cell::new(0),
         kept: RefCell::default(),

@@ -28,6 +28,7 @@ use tokio::task::LocalSet;
 pub(crate) use child::Child;
 pub(crate) use hold::Hold;
 pub(crate) use sources::Sources;
+pub(crate) use streams::OPENING;
 
 use crate::peers::Streams;
 

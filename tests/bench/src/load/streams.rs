@@ -20,7 +20,7 @@ use super::{Phase, response};
 use crate::peers::{Publish, Streams};
 
 /// Streams that are being opened at a time.
-pub(super) const OPENING: usize = 256;
+pub(crate) const OPENING: usize = 256;
 /// How long all streams may take to open, and what is published may take to arrive.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two messages while some stream has not got its first: a head may come before the subscription is made.

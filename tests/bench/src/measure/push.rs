@@ -5,17 +5,24 @@ use std::net::SocketAddr;
 use tempest_tests::wait_until;
 
 use super::{Usage, number, times};
-use crate::load::{Child, Hold, Phase, Sources, Spec};
+use crate::load::{Child, Hold, OPENING, Phase, Sources, Spec};
 use crate::machine;
 use crate::peers::Server;
 use crate::plan::Sample;
 
-/// A load that holds streams of a server at one of its addresses, none of them open yet.
-fn holder(server: &Server, address: SocketAddr, count: usize, reads: bool) -> Result<(Child, Sources), String> {
+/// A load that holds streams of a server at one of its addresses, none of them open yet; so many will be opened at a time.
+fn holder(
+    server: &Server,
+    address: SocketAddr,
+    count: usize,
+    at_a_time: usize,
+    reads: bool,
+) -> Result<(Child, Sources), String> {
     let streams = server.streams.as_ref().ok_or("it serves no streams")?;
     let path = streams.paths.first().ok_or("it serves no streams")?.clone();
     let sources = Sources::take(count);
-    let (child, _) = Child::start(&Spec::Hold(Hold { address, by: streams.by.clone(), path, count, sources, reads }))?;
+    let by = streams.by.clone();
+    let (child, _) = Child::start(&Spec::Hold(Hold { address, by, path, count, sources, at_a_time, reads }))?;
     Ok((child, sources))
 }
 
@@ -25,7 +32,7 @@ pub(crate) fn held(server: &Server, addresses: &[SocketAddr], count: usize) -> R
     let all = (count * addresses.len()) as f64;
     let (mut sample, mut children, mut seconds) = (Sample::new(), Vec::new(), 0.0);
     for address in addresses {
-        let (mut child, _) = holder(server, *address, count, true)?;
+        let (mut child, _) = holder(server, *address, count, OPENING, true)?;
         let usage = Usage::now(server, &child);
         let result = child.phase()?;
         seconds += number(&result, "seconds");
@@ -55,12 +62,13 @@ pub(crate) fn held(server: &Server, addresses: &[SocketAddr], count: usize) -> R
     Ok(sample)
 }
 
-/// Opens `step` streams at a time until there are `count`, and holds all of them: what the server takes once, and what for
-/// each further stream, by the line that lies nearest to what was measured (least squares).
+/// Opens `count` streams, one after another, and holds all of them: what the server takes once, and what for each further
+/// stream, by the line that lies nearest to its memory at each `step` (least squares). Many that are opened at a time have
+/// buffers at the same time, which are used for later streams then: the line would bend.
 pub(crate) fn grown(server: &Server, step: usize, count: usize) -> Result<Sample, String> {
     let (mut children, mut points) = (Vec::new(), Vec::new());
     for open in (step..=count).step_by(step) {
-        let (mut child, _) = holder(server, server.address, step, true)?;
+        let (mut child, _) = holder(server, server.address, step, 1, true)?;
         child.phase()?;
         children.push(child);
         points.push((open as f64, machine::memory(&server.pids()) as f64));
@@ -75,14 +83,16 @@ pub(crate) fn grown(server: &Server, step: usize, count: usize) -> Result<Sample
     wait_until("all streams to be closed", || machine::connections(server.address).is_empty());
     let begin = server.memory as f64;
     let (once, slope) = line(&points);
-    let half = points.len() / 2;
+    let (first, last) = points.split_at(points.len() / 2);
+    let (first, last) = (line(first).1, line(last).1);
     let off = points.iter().map(|(open, memory)| (memory - once - slope * open).abs()).fold(0.0, f64::max);
     let mut sample = Sample::from([
         ("begin_mb".into(), begin / 1e6),
         ("once_mb".into(), (once - begin) / 1e6),
         ("slope_bytes".into(), slope),
-        ("first_bytes".into(), line(&points[..half.max(1)]).1),
-        ("last_bytes".into(), line(&points[half..]).1),
+        ("first_bytes".into(), first),
+        ("last_bytes".into(), last),
+        ("bend".into(), last / first.max(1.0)),
         ("off_mb".into(), off / 1e6),
         ("memory_mb".into(), points.last().map_or(begin, |(_, memory)| *memory) / 1e6),
     ]);
@@ -119,7 +129,7 @@ pub(crate) fn stalled(server: &Server, work: StalledWork) -> Result<Sample, Stri
     let mut sample = Sample::new();
     for (prefix, stalled) in [("alone_", 0), ("beside_", work.stalled)] {
         let streams = server.streams.clone().ok_or("it serves no streams")?;
-        let (mut holding, sources) = holder(server, server.address, stalled, false)?;
+        let (mut holding, sources) = holder(server, server.address, stalled, OPENING, false)?;
         holding.phase()?;
         let phases = [work.fill, work.rate].map(|(per_second, messages)| Phase::Rate { per_second, messages }).into();
         let spec = Spec::Streams { address: server.address, streams, count: work.readers, phases };

@@ -1,5 +1,5 @@
 //! Streams in great number: memory, opening, delivery, and readers that do not read. `./dev bench push` runs these
-//! tables, within four minutes.
+//! tables and those of TLS, within ten minutes.
 
 use crate::measure::{StalledWork, StreamWork, held, stalled, streams};
 use crate::peers::{nginx, tempest};

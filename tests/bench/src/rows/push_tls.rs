@@ -60,7 +60,7 @@ fn of_growth(step: usize, count: usize) -> Table {
         name: "push-growth",
         quick: false,
         title: "What a further stream takes",
-        about: "Streams are opened a thousand at a time, and stay. By the line that lies nearest to the memory after each \
+        about: "Streams are opened one after another, and stay. By the line that lies nearest to the memory after each \
                 thousand: what the server takes once, beyond what it begins with, and what for each further stream; the \
                 same of the first and of the last half alone; and how far the line is off at most.",
         base: "nchan",
@@ -79,6 +79,7 @@ fn of_growth(step: usize, count: usize) -> Table {
             Metric::new("slope_bytes", "bytes/further stream", 0).chart("less is better"),
             Metric::new("first_bytes", "first half", 0),
             Metric::new("last_bytes", "last half", 0),
+            Metric::new("bend", "last to first", 2),
             Metric::new("off_mb", "MB off at most", 1),
             Metric::new("memory_mb", "memory MB", 1),
         ],
