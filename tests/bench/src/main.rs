@@ -85,7 +85,7 @@ fn main() -> ExitCode {
 fn benchmark(arguments: &Arguments) -> ExitCode {
     let said = |word: &str| arguments.names.iter().any(|name| name == word);
     let names: Vec<_> = arguments.names.iter().filter(|name| *name != "quick" && *name != "full").collect();
-    // The tables of `push` alone are a quick run, unless it is said otherwise: within four minutes.
+    // The tables of `push` alone are a quick run, unless it is said otherwise: within ten minutes.
     let push = !names.is_empty() && names.iter().all(|name| name.starts_with("push"));
     let size = if said("quick") || push && !said("full") { Size::Quick } else { Size::Full };
     let tables = rows::all(size, arguments.divide.into());

@@ -16,11 +16,11 @@ use tempest_tests::Http;
 use crate::callgrind::{Counted, Profile};
 use crate::load::{Ask, Child, Phase, Spec};
 use crate::machine;
-use crate::peers::{Server, installed};
+use crate::peers::{By, Server, installed};
 use crate::plan::{Sample, Size};
 
 pub(crate) use self::overload::{Peaks, overload};
-pub(crate) use self::push::{StalledWork, held, stalled};
+pub(crate) use self::push::{StalledWork, grown, held, stalled};
 pub(crate) use self::slowloris::slowloris;
 pub(crate) use self::watching::watching;
 
@@ -153,6 +153,9 @@ pub(crate) struct StreamWork {
 /// Streams: opening them, their memory, a backlog, a fixed rate.
 pub(crate) fn streams(server: &Server, work: StreamWork) -> Result<Sample, String> {
     let Some(streams) = server.streams.clone() else { return Err("it serves no streams".into()) };
+    if !matches!(streams.by, By::Plain) {
+        return Err("streams that are fed are read without TLS only".into());
+    }
     let phases = vec![
         Phase::Backlog { window: work.backlog.0, run_ms: work.backlog.1 },
         Phase::Rate { per_second: work.rate.0, messages: work.rate.1 },

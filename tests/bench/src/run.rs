@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use tempest_tests::{Signal, assert_no_process, kill, processes_of, scratch};
 
@@ -16,6 +17,9 @@ use crate::plan::{Case, Contender, Sample, Size, Table};
 const DISTURBED: f64 = 0.08;
 /// How often at most.
 const RETRIES: usize = 1;
+/// Between two looks at the memory of a server that has just started, and how often it is looked at most.
+const SETTLE: Duration = Duration::from_millis(100);
+const LOOKS: usize = 20;
 
 /// All samples of a table: by contender, by case, one for each round.
 #[derive(Debug, Default)]
@@ -51,11 +55,8 @@ fn visit(table: &Table, contender: &Contender, size: Size, results: &mut Results
     let (dir, mark) = scratch();
     let place = Place { dir, mark };
     let start = Instant::now();
-    let server = match catch_unwind(AssertUnwindSafe(|| (contender.start)(&place))) {
-        Ok(Ok(mut server)) => {
-            server.memory = machine::memory(&server.pids());
-            server
-        }
+    let mut server = match catch_unwind(AssertUnwindSafe(|| (contender.start)(&place))) {
+        Ok(Ok(server)) => server,
         Ok(Err(Missing(why))) => {
             progress(&format!("  missing: {why}"));
             results.missing.insert(contender.name.into(), why);
@@ -69,6 +70,7 @@ fn visit(table: &Table, contender: &Contender, size: Size, results: &mut Results
         }
     };
     let start_ms = start.elapsed().as_secs_f64() * 1e3;
+    server.memory = settled(&server);
     results.tuning.insert(contender.name.into(), server.tuning.clone());
     for case in &table.cases {
         if size == Size::Full || case.quick {
@@ -83,6 +85,21 @@ fn visit(table: &Table, contender: &Contender, size: Size, results: &mut Results
         }
     }
     end(server, &place);
+}
+
+/// Its memory once that is the same at two looks: a server may accept connections before all of its processes have what
+/// they take at their start, which would be counted to its first streams.
+fn settled(server: &Server) -> u64 {
+    let mut last = machine::memory(&server.pids());
+    for _ in 0..LOOKS {
+        sleep(SETTLE);
+        let now = machine::memory(&server.pids());
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    last
 }
 
 /// Measures once more where others used the machine; what comes last counts, and says by `foreign` how it was.

@@ -1,7 +1,7 @@
 //! Streams that are opened and held: read for as long as they last, or never read.
 
 use std::cell::{Cell, RefCell};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 
 use super::child::{Busy, Go};
-use super::streams::{self, ASK_AGAIN, OPENING, PATIENCE};
+use super::client::{Client, Io};
+use super::streams::{self, ASK_AGAIN, PATIENCE};
+use super::{Sources, several};
+use crate::peers::{By, Speaks};
 
 /// Of a client that does not read: a small buffer in the kernel, so that it is soon full.
 const RECEIVE_BUFFER: u32 = 4096;
@@ -27,45 +30,68 @@ const READ: usize = 512;
 pub(crate) struct Hold {
     /// The server.
     pub(crate) address: SocketAddr,
+    /// How it is spoken to.
+    pub(crate) by: By,
     /// The path of a stream, with its query.
     pub(crate) path: String,
     /// Streams.
     pub(crate) count: usize,
-    /// The address that clients connect from: each has no more than some 28,000 ports, with those of streams that have
-    /// just ended.
-    pub(crate) source: Ipv4Addr,
+    /// The addresses that clients connect from.
+    pub(crate) sources: Sources,
+    /// Connections that are being opened at a time.
+    pub(crate) at_a_time: usize,
     /// False: nothing is read behind the head.
     pub(crate) reads: bool,
 }
 
-#[derive(Debug, Default)]
 struct State {
+    hold: Hold,
+    client: Client,
+    opening: Semaphore,
     opened: Cell<usize>,
     closed: Cell<usize>,
-    kept: RefCell<Vec<TcpStream>>,
+    kept: RefCell<Vec<Box<dyn Io>>>,
     error: RefCell<Option<String>>,
     changed: Notify,
 }
 
 /// Opens all at the first word, and says at the next how many have been closed by then.
 pub(super) async fn run(hold: Hold, mut go: Go) {
+    let client = match Client::new(&hold.by) {
+        Ok(client) => client,
+        Err(error) => return go.fail(error).await,
+    };
     if !go.next(json!({})).await {
         return;
     }
-    let (state, hold) = (Rc::new(State::default()), Rc::new(hold));
-    let opening = Rc::new(Semaphore::new(OPENING));
+    let (count, opening) = (hold.count, Semaphore::new(hold.at_a_time));
+    let each = if let By::Tls(_, Speaks::Http2(each)) = hold.by { each } else { 1 };
+    let state = Rc::new(State {
+        hold,
+        client,
+        opening,
+        opened: Cell::new(0),
+        closed: Cell::new(0),
+        kept: RefCell::default(),
+        error: RefCell::default(),
+        changed: Notify::new(),
+    });
     let busy = Busy::start();
-    for _ in 0..hold.count {
-        let (state, hold, opening) = (Rc::clone(&state), Rc::clone(&hold), Rc::clone(&opening));
+    for nth in 0..count.div_ceil(each) {
+        let state = Rc::clone(&state);
         tokio::task::spawn_local(async move {
-            if let Err(error) = one(&hold, &opening, &state).await {
+            let done = match state.hold.by {
+                By::Tls(_, Speaks::Http2(_)) => some(&state, nth, each.min(count - nth * each)).await,
+                _ => one(&state, nth).await,
+            };
+            if let Err(error) = done {
                 state.error.borrow_mut().get_or_insert(error);
             }
             state.changed.notify_one();
         });
     }
     let all = async {
-        while state.error.borrow().is_none() && state.opened.get() < hold.count {
+        while state.error.borrow().is_none() && state.opened.get() < count {
             state.changed.notified().await;
         }
     };
@@ -75,27 +101,27 @@ pub(super) async fn run(hold: Hold, mut go: Go) {
         return go.fail(format!("a stream: {error}")).await;
     }
     if ended.is_err() {
-        return go.fail(format!("{} of {} streams open within {PATIENCE:?}", state.opened.get(), hold.count)).await;
+        return go.fail(format!("{} of {count} streams open within {PATIENCE:?}", state.opened.get())).await;
     }
     if go.next(json!({ "seconds": seconds, "load": load })).await {
         go.next(json!({ "closed": state.closed.get() })).await;
     }
 }
 
-async fn one(hold: &Hold, opening: &Semaphore, state: &State) -> Result<(), String> {
-    let permit = opening.acquire().await.map_err(|error| error.to_string())?;
+/// One stream over a connection of its own.
+async fn one(state: &State, nth: usize) -> Result<(), String> {
+    let permit = state.opening.acquire().await.map_err(|error| error.to_string())?;
     let mut stream = loop {
-        let mut stream = connect(hold).await.map_err(|error| error.to_string())?;
-        match streams::request(&mut stream, hold.address, &hold.path).await? {
+        let mut stream = connect(state, nth).await.map_err(|error| error.to_string())?;
+        match streams::request(&mut stream, state.hold.address, &state.hold.path).await? {
             (200, _) => break stream,
             (500.., _) => tokio::time::sleep(ASK_AGAIN).await,
             (status, _) => return Err(format!("status {status}")),
         }
     };
     drop(permit);
-    state.opened.set(state.opened.get() + 1);
-    state.changed.notify_one();
-    if !hold.reads {
+    state.opened(1);
+    if !state.hold.reads {
         state.kept.borrow_mut().push(stream);
         return Ok(());
     }
@@ -105,12 +131,37 @@ async fn one(hold: &Hold, opening: &Semaphore, state: &State) -> Result<(), Stri
     Ok(())
 }
 
-async fn connect(hold: &Hold) -> std::io::Result<TcpStream> {
+/// Several over one.
+async fn some(state: &Rc<State>, nth: usize, count: usize) -> Result<(), String> {
+    let permit = state.opening.acquire().await.map_err(|error| error.to_string())?;
+    let io = connect(state, nth).await.map_err(|error| error.to_string())?;
+    let streams = several::open(io, &state.hold.path, count).await?;
+    drop(permit);
+    state.opened(count);
+    for stream in streams {
+        let state = Rc::clone(state);
+        tokio::task::spawn_local(async move {
+            several::read(stream).await;
+            state.closed.set(state.closed.get() + 1);
+        });
+    }
+    Ok(())
+}
+
+impl State {
+    fn opened(&self, count: usize) {
+        self.opened.set(self.opened.get() + count);
+        self.changed.notify_one();
+    }
+}
+
+async fn connect(state: &State, nth: usize) -> std::io::Result<Box<dyn Io>> {
     let socket = TcpSocket::new_v4()?;
-    if !hold.reads {
+    if !state.hold.reads {
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
         SockRef::from(&socket).set_tcp_mss(SEGMENT)?;
     }
-    socket.bind(SocketAddr::from((hold.source, 0)))?;
-    socket.connect(hold.address).await
+    socket.bind(SocketAddr::from((state.hold.sources.of(nth), 0)))?;
+    let socket: TcpStream = socket.connect(state.hold.address).await?;
+    state.client.greet(socket).await
 }

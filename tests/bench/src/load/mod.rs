@@ -5,6 +5,7 @@
 //! thread and says how busy that was: a load that is the bottleneck measures itself. Clients check every byte.
 
 mod child;
+mod client;
 mod crowd;
 mod exactly;
 mod hold;
@@ -13,7 +14,9 @@ mod overload;
 mod publisher;
 mod requests;
 mod response;
+mod several;
 mod slowloris;
+mod sources;
 mod streams;
 
 use std::net::SocketAddr;
@@ -24,6 +27,8 @@ use tokio::task::LocalSet;
 
 pub(crate) use child::Child;
 pub(crate) use hold::Hold;
+pub(crate) use sources::Sources;
+pub(crate) use streams::OPENING;
 
 use crate::peers::Streams;
 

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 
@@ -20,7 +20,7 @@ use super::{Phase, response};
 use crate::peers::{Publish, Streams};
 
 /// Streams that are being opened at a time.
-pub(super) const OPENING: usize = 256;
+pub(crate) const OPENING: usize = 256;
 /// How long all streams may take to open, and what is published may take to arrive.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two messages while some stream has not got its first: a head may come before the subscription is made.
@@ -252,7 +252,11 @@ async fn open(address: SocketAddr, path: &str) -> Result<(TcpStream, Vec<u8>), S
 }
 
 /// Asks for a stream; the status, and what has come behind the head.
-pub(super) async fn request(stream: &mut TcpStream, address: SocketAddr, path: &str) -> Result<(u16, Vec<u8>), String> {
+pub(super) async fn request(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    address: SocketAddr,
+    path: &str,
+) -> Result<(u16, Vec<u8>), String> {
     let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n");
     stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
     let mut bytes = Vec::with_capacity(512);

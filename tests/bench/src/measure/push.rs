@@ -1,31 +1,29 @@
 //! Many streams: what it takes to open and to hold them, and what those that do not read do to the others.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::net::SocketAddr;
 
 use tempest_tests::wait_until;
 
 use super::{Usage, number, times};
-use crate::load::{Child, Hold, Phase, Spec};
+use crate::load::{Child, Hold, OPENING, Phase, Sources, Spec};
 use crate::machine;
 use crate::peers::Server;
 use crate::plan::Sample;
 
-/// An address on this machine that no load of this run has connected from: streams that ended keep their ports a while.
-fn source() -> Ipv4Addr {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    const FIRST: u32 = u32::from_be_bytes([127, 0, 1, 1]);
-    // The last byte goes round below 250, so that no broadcast address is among them.
-    let nth = COUNT.fetch_add(1, Ordering::Relaxed);
-    Ipv4Addr::from(FIRST + nth / 250 * 256 + nth % 250)
-}
-
-/// A load that holds streams of a server at one of its addresses, none of them open yet.
-fn holder(server: &Server, address: SocketAddr, count: usize, reads: bool) -> Result<(Child, Ipv4Addr), String> {
-    let path = server.streams.as_ref().and_then(|streams| streams.paths.first()).ok_or("it serves no streams")?;
-    let source = source();
-    let (child, _) = Child::start(&Spec::Hold(Hold { address, path: path.clone(), count, source, reads }))?;
-    Ok((child, source))
+/// A load that holds streams of a server at one of its addresses, none of them open yet; so many will be opened at a time.
+fn holder(
+    server: &Server,
+    address: SocketAddr,
+    count: usize,
+    at_a_time: usize,
+    reads: bool,
+) -> Result<(Child, Sources), String> {
+    let streams = server.streams.as_ref().ok_or("it serves no streams")?;
+    let path = streams.paths.first().ok_or("it serves no streams")?.clone();
+    let sources = Sources::take(count);
+    let by = streams.by.clone();
+    let (child, _) = Child::start(&Spec::Hold(Hold { address, by, path, count, sources, at_a_time, reads }))?;
+    Ok((child, sources))
 }
 
 /// Opens `count` streams at each of `addresses` and holds them; all must be open in the end.
@@ -34,7 +32,7 @@ pub(crate) fn held(server: &Server, addresses: &[SocketAddr], count: usize) -> R
     let all = (count * addresses.len()) as f64;
     let (mut sample, mut children, mut seconds) = (Sample::new(), Vec::new(), 0.0);
     for address in addresses {
-        let (mut child, _) = holder(server, *address, count, true)?;
+        let (mut child, _) = holder(server, *address, count, OPENING, true)?;
         let usage = Usage::now(server, &child);
         let result = child.phase()?;
         seconds += number(&result, "seconds");
@@ -64,6 +62,55 @@ pub(crate) fn held(server: &Server, addresses: &[SocketAddr], count: usize) -> R
     Ok(sample)
 }
 
+/// Opens `count` streams, one after another, and holds all of them: what the server takes once, and what for each further
+/// stream, by the line that lies nearest to its memory at each `step` (least squares). Many that are opened at a time have
+/// buffers at the same time, which are used for later streams then: the line would bend.
+pub(crate) fn grown(server: &Server, step: usize, count: usize) -> Result<Sample, String> {
+    let (mut children, mut points) = (Vec::new(), Vec::new());
+    for open in (step..=count).step_by(step) {
+        let (mut child, _) = holder(server, server.address, step, 1, true)?;
+        child.phase()?;
+        children.push(child);
+        points.push((open as f64, machine::memory(&server.pids()) as f64));
+    }
+    for child in &mut children {
+        let closed = number(&child.phase()?, "closed");
+        if closed > 0.0 {
+            return Err(format!("{closed} streams were closed while nothing happened"));
+        }
+    }
+    drop(children);
+    wait_until("all streams to be closed", || machine::connections(server.address).is_empty());
+    let begin = server.memory as f64;
+    let (once, slope) = line(&points);
+    let (first, last) = points.split_at(points.len() / 2);
+    let (first, last) = (line(first).1, line(last).1);
+    let off = points.iter().map(|(open, memory)| (memory - once - slope * open).abs()).fold(0.0, f64::max);
+    let mut sample = Sample::from([
+        ("begin_mb".into(), begin / 1e6),
+        ("once_mb".into(), (once - begin) / 1e6),
+        ("slope_bytes".into(), slope),
+        ("first_bytes".into(), first),
+        ("last_bytes".into(), last),
+        ("bend".into(), last / first.max(1.0)),
+        ("off_mb".into(), off / 1e6),
+        ("memory_mb".into(), points.last().map_or(begin, |(_, memory)| *memory) / 1e6),
+    ]);
+    // No columns, but kept: whoever doubts the line can draw the points.
+    sample.extend(points.iter().map(|(open, memory)| (format!("mb_at_{open}"), memory / 1e6)));
+    Ok(sample)
+}
+
+/// Where the line nearest to these points begins, and how much it grows by each further one.
+fn line(points: &[(f64, f64)]) -> (f64, f64) {
+    let count = points.len().max(1) as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    let slope = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum::<f64>() / spread.max(1.0);
+    (y - slope * x, slope)
+}
+
 /// Readers, and what they get, where some clients do not read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StalledWork {
@@ -82,7 +129,7 @@ pub(crate) fn stalled(server: &Server, work: StalledWork) -> Result<Sample, Stri
     let mut sample = Sample::new();
     for (prefix, stalled) in [("alone_", 0), ("beside_", work.stalled)] {
         let streams = server.streams.clone().ok_or("it serves no streams")?;
-        let (mut holding, source) = holder(server, server.address, stalled, false)?;
+        let (mut holding, sources) = holder(server, server.address, stalled, OPENING, false)?;
         holding.phase()?;
         let phases = [work.fill, work.rate].map(|(per_second, messages)| Phase::Rate { per_second, messages }).into();
         let spec = Spec::Streams { address: server.address, streams, count: work.readers, phases };
@@ -91,7 +138,7 @@ pub(crate) fn stalled(server: &Server, work: StalledWork) -> Result<Sample, Stri
         child.phase()?;
         let stuck = || {
             let all = machine::connections(server.address).into_iter();
-            all.filter(|one| one.client == source && one.unsent > 0).count() as f64
+            all.filter(|one| sources.has(one.client) && one.unsent > 0).count() as f64
         };
         sample.insert(format!("{prefix}stuck"), stuck());
         let usage = Usage::now(server, &child);

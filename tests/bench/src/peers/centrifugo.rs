@@ -11,7 +11,7 @@ use std::process::Command;
 use serde_json::json;
 use tempest_tests::free_port;
 
-use super::{Missing, Place, Publish, Server, Streams, find, loopback, wait_listening};
+use super::{By, Missing, Place, Publish, Server, Streams, find, loopback, wait_listening};
 
 /// What its API is asked with; a secret of nobody.
 const KEY: &str = "bench";
@@ -41,6 +41,7 @@ pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
             before: r#"{"channel":"bench","data":""#.into(),
             after: r#""}"#.into(),
         },
+        by: By::Plain,
     };
     Ok(Server {
         processes: vec![process],

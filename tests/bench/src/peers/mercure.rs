@@ -10,7 +10,7 @@ use std::process::Command;
 
 use tempest_tests::free_port;
 
-use super::{Missing, Place, Publish, Server, Streams, find, loopback, wait_listening};
+use super::{By, Missing, Place, Publish, Server, Streams, find, loopback, wait_listening};
 
 /// What publishers' tokens are signed with: the key of its documents, a secret of nobody.
 const KEY: &str = "!ChangeThisMercureHubJWTSecretKey!";
@@ -37,6 +37,7 @@ pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
             before: "topic=bench&data=".into(),
             after: String::new(),
         },
+        by: By::Plain,
     };
     Ok(Server {
         processes: vec![process],

@@ -22,6 +22,7 @@ pub(crate) mod nginx;
 pub(crate) mod pushpin;
 mod ready;
 pub(crate) mod tempest;
+mod tls;
 pub(crate) mod uvicorn;
 
 use std::net::{SocketAddr, TcpStream};
@@ -36,6 +37,7 @@ use crate::machine;
 pub(crate) use self::hyper::{
     one_thread as hyper_one_thread, one_thread_under as hyper_one_thread_under, two_threads as hyper_two_threads,
 };
+pub(crate) use self::tls::{By, HOST, Speaks};
 
 /// A folder and a mark for the processes of one contender in one round.
 #[derive(Debug)]
@@ -72,6 +74,8 @@ pub(crate) struct Streams {
     pub(crate) paths: Vec<String>,
     /// How a message gets to them.
     pub(crate) publish: Publish,
+    /// How clients come to them.
+    pub(crate) by: By,
 }
 
 /// How one message is published. A message is printable ASCII without quotes or backslashes.

@@ -15,7 +15,9 @@ use std::process::Command;
 
 use tempest_tests::{Process, free_port};
 
-use super::{Missing, Place, Publish, Server, Streams, find, gunicorn, loopback, own_server, wait_listening};
+use super::{
+    By, Missing, Place, Publish, Server, Speaks, Streams, find, gunicorn, loopback, own_server, tls, wait_listening,
+};
 
 /// Where Debian's nginx has its modules.
 const NCHAN: &str = "/usr/lib/nginx/modules/ngx_nchan_module.so";
@@ -29,7 +31,7 @@ pub(crate) fn proxy(place: &Place) -> Result<Server, Missing> {
     let hyper = place.start("hyper", own_server(&["hyper", &upstream.to_string(), "1"]));
     wait_listening(upstream);
     let address = loopback(free_port());
-    let process = start(place, &nginx, "nginx", "", &proxy_to(upstream, address));
+    let process = start(place, &nginx, "nginx", 2, "", &proxy_to(upstream, address));
     wait_listening(address);
     let tuning = "nginx 2 workers, kept upstream connections, hyper 1 thread".into();
     Ok(Server { processes: vec![process, hyper], address, tuning, streams: None, memory: 0 })
@@ -40,7 +42,7 @@ pub(crate) fn before_gunicorn(place: &Place) -> Result<Server, Missing> {
     let nginx = find::program("nginx", "nginx")?;
     let mut server = gunicorn::gthread(place)?;
     let address = loopback(free_port());
-    let process = start(place, &nginx, "nginx", "", &proxy_to(server.address, address));
+    let process = start(place, &nginx, "nginx", 2, "", &proxy_to(server.address, address));
     wait_listening(address);
     server.processes.insert(0, process);
     server.address = address;
@@ -55,15 +57,43 @@ pub(crate) fn before_gunicorn(place: &Place) -> Result<Server, Missing> {
 /// (nchan's manual, `nchan_message_buffer_length`, `nchan_message_timeout`, `nchan_subscriber_first_message`). The
 /// shared memory is twice its default: too little would drop messages, and what is not used is not resident.
 pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
+    streams_with(place, 2, By::Plain, "")
+}
+
+/// The same by TLS, with one worker.
+///
+/// Sessions are kept as nginx's documents on HTTPS advise (`ssl_session_cache shared`, `ssl_protocols` without the broken
+/// ones); buffers for what is written are given back while nothing is (nginx asks OpenSSL for that by itself), so
+/// `ssl_buffer_size` is an idle stream's only where `buffer` says so.
+pub(crate) fn streams_by_tls(place: &Place, speaks: Speaks, buffer: Option<&str>) -> Result<Server, Missing> {
+    let (certificate, key) = tls::certificate(place);
+    let buffer = buffer.map(|size| format!("ssl_buffer_size {size};")).unwrap_or_default();
+    let settings = format!(
+        "ssl_certificate {}; ssl_certificate_key {}; ssl_protocols TLSv1.2 TLSv1.3;
+         ssl_session_cache shared:tls:10m; {buffer}",
+        certificate.display(),
+        key.display(),
+    );
+    streams_with(place, 1, By::Tls(certificate, speaks), &settings)
+}
+
+/// Streams with so many workers; `settings` are those of the server.
+fn streams_with(place: &Place, workers: usize, by: By, settings: &str) -> Result<Server, Missing> {
     let nginx = find::program("nginx", "nginx")?;
     if !Path::new(NCHAN).is_file() {
         return Err(Missing("nchan is not installed (the package libnginx-mod-nchan): tests/bench/install".into()));
     }
     let address = loopback(free_port());
+    let protocol = match by {
+        By::Plain => "",
+        By::Tls(_, Speaks::Http1) => "ssl",
+        By::Tls(_, Speaks::Http2(_)) => "ssl http2",
+    };
     let http = format!(
         "nchan_shared_memory_size 256m;
          server {{
-             listen {address} reuseport backlog=4096;
+             listen {address} {protocol} reuseport backlog=4096;
+             {settings}
              location = /sub/{CHANNEL} {{
                  nchan_subscriber eventsource;
                  nchan_channel_id {CHANNEL};
@@ -78,7 +108,7 @@ pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
              }}
          }}"
     );
-    let process = start(place, &nginx, "nginx", &format!("load_module {NCHAN};"), &http);
+    let process = start(place, &nginx, "nginx", workers, &format!("load_module {NCHAN};"), &http);
     wait_listening(address);
     let streams = Streams {
         paths: vec![format!("/sub/{CHANNEL}")],
@@ -89,11 +119,12 @@ pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
             before: String::new(),
             after: String::new(),
         },
+        by,
     };
     Ok(Server {
         processes: vec![process],
         address,
-        tuning: "nginx 2 workers, nchan".into(),
+        tuning: format!("nginx {workers} worker{}, nchan", if workers == 1 { "" } else { "s" }),
         streams: Some(streams),
         memory: 0,
     })
@@ -114,7 +145,7 @@ pub(super) fn fixed(
              location / {{ default_type {content_type}; {headers} return 200 ''; }}
          }}"
     );
-    let process = start(place, &nginx, "origin", "", &http);
+    let process = start(place, &nginx, "origin", 2, "", &http);
     wait_listening(address);
     Ok(process)
 }
@@ -136,19 +167,20 @@ fn proxy_to(upstream: SocketAddr, address: SocketAddr) -> String {
 }
 
 /// Starts an nginx in the foreground with a configuration and folders of its own. Connections per worker leave room
-/// for one to the upstream for each of a client.
-fn start(place: &Place, nginx: &Path, role: &str, main: &str, http: &str) -> Process {
+/// for one to the upstream for each of a client, and for the sixteenth that nginx keeps free: beyond it, it closes those whose
+/// greeting of TLS is under way (`ngx_drain_connections`), which 19,000 streams of one worker would meet.
+fn start(place: &Place, nginx: &Path, role: &str, workers: usize, main: &str, http: &str) -> Process {
     let folder = place.dir.join(role);
     fs::create_dir_all(&folder).expect("the folder of a place is writable");
     // Workers would run as nobody, who cannot reach the folder, where root starts it. Others get a warning for it.
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     let config = format!(
         "{main} {user}
-         worker_processes 2;
+         worker_processes {workers};
          daemon off;
          error_log stderr error;
          pid nginx.pid;
-         events {{ worker_connections 19000; }}
+         events {{ worker_connections 21000; }}
          http {{
              access_log off;
              keepalive_requests 1000000000;

@@ -15,7 +15,7 @@ use std::process::Command;
 
 use tempest_tests::free_port;
 
-use super::{Missing, Place, Publish, Server, Streams, find, loopback, nginx, ready, wait_listening};
+use super::{By, Missing, Place, Publish, Server, Streams, find, loopback, nginx, ready, wait_listening};
 
 /// Streams of one channel.
 pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
@@ -55,6 +55,7 @@ pub(crate) fn streams(place: &Place) -> Result<Server, Missing> {
             before: r#"{"items":[{"channel":"bench","formats":{"http-stream":{"content":"data: "#.into(),
             after: r#"\n\n"}}}]}"#.into(),
         },
+        by: By::Plain,
     };
     let processes = vec![condure, handler, proxy, zurl, origin];
     let tuning = "condure 2 threads, proxy, handler, zurl, an application in nginx".into();

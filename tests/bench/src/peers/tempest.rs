@@ -1,11 +1,12 @@
 //! Ourselves, as `tempest up` runs us: one front, a Redis of its own behind a unix socket, workers of an SDK.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 
 use tempest_tests::{Front, free_port, python_with_sdk, repository, tempest_binary};
 
-use super::{Missing, Place, Publish, Server, Streams, own_server};
+use super::{By, Missing, Place, Publish, Server, Speaks, Streams, own_server, tls};
 
 /// How a front is run.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Setup {
     pub(crate) fronts: usize,
     /// Channels that streams read, one each, round.
     pub(crate) channels: usize,
+    /// What clients speak by TLS; None: they come without it.
+    pub(crate) tls: Option<Speaks>,
     /// Requests that a worker handles at a time; None: the SDK's default.
     pub(crate) concurrency: Option<usize>,
     /// The words of a command line before those of the front; none: it runs by itself.
@@ -79,6 +82,7 @@ pub(crate) const RUST: Setup = Setup {
     queues: 1,
     fronts: 1,
     channels: 1,
+    tls: None,
     concurrency: None,
     wrapper: &[],
     settings: "",
@@ -111,14 +115,17 @@ pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
     let url = if setup.unix { format!("unix://{}", socket.display()) } else { format!("redis://127.0.0.1:{port}") };
     let routes = routes(setup.queues);
     let Setup { reactors, settings, tables, .. } = setup;
-    let config = format!("redis.url = \"{url}\"\n{SETTINGS}front.reactors = {reactors}\n{settings}\n{routes}{tables}");
+    let certificate = setup.tls.map(|speaks| (tls::certificate(place), speaks));
+    let secure = certificate.as_ref().map(|(files, _)| listener(files)).unwrap_or_default();
+    let config =
+        format!("redis.url = \"{url}\"\n{SETTINGS}front.reactors = {reactors}\n{settings}\n{routes}{tables}{secure}");
     let fronts = (0..setup.fronts).map(|nth| {
         let front = Front::start_under(setup.wrapper, &place.dir.join(format!("front{nth}")), &place.mark, &config);
         front.wait_ready();
         front
     });
     let fronts: Vec<_> = fronts.collect();
-    let address = fronts[0].address();
+    let address = if setup.tls.is_some() { fronts[0].tls_address() } else { fronts[0].address() };
     let mut processes = Vec::new();
     for language in (0..setup.workers).filter_map(|_| setup.language) {
         let mut command = worker(language, setup.concurrency)?;
@@ -142,7 +149,8 @@ pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
     let tuning = format!("{fronts} front{} ({reactors} reactor{}), 1 Redis{workers}", plural(fronts), plural(reactors));
     let channels: Vec<_> = (0..setup.channels).map(|nth| format!("bench{nth}")).collect();
     let paths = channels.iter().map(|channel| format!("/sub/{channel}")).collect();
-    let streams = Streams { paths, publish: Publish::Redis { socket, channels } };
+    let by = certificate.map_or(By::Plain, |((certificate, _), speaks)| By::Tls(certificate, speaks));
+    let streams = Streams { paths, publish: Publish::Redis { socket, channels }, by };
     Ok(Server { processes, address, tuning, streams: Some(streams), memory: 0 })
 }
 
@@ -155,6 +163,13 @@ pub(crate) fn addresses(server: &Server) -> Vec<SocketAddr> {
     };
     let fronts = server.processes.iter().filter(|process| process.name() == "front");
     fronts.filter_map(|front| front.log.lines().iter().find_map(said)).collect()
+}
+
+/// A listener with TLS that shows this certificate.
+fn listener((certificate, key): &(PathBuf, PathBuf)) -> String {
+    let (certificate, key) = (certificate.display(), key.display());
+    let pair = format!("{{ cert = \"{certificate}\", key = \"{key}\" }}");
+    format!("[[front.tls]]\nlisten = \"127.0.0.1:0\"\ncertificates = [{pair}]\n")
 }
 
 /// The default routes, and before them one for each queue more.

@@ -202,6 +202,32 @@ const AIMS: &[Aim] = &[
         "nchan, 2 workers",
         AtMost(0.15),
     ),
+    aim(
+        "the same by TLS, to nchan with TLS",
+        "push-tls",
+        "10,000 streams",
+        "idle_kb",
+        "tempest, TLS",
+        "nchan, TLS",
+        AtMost(0.5),
+    ),
+    aim(
+        "the same, to nchan with TLS and buffers of 4 KB",
+        "push-tls",
+        "10,000 streams",
+        "idle_kb",
+        "tempest, TLS",
+        "nchan, TLS, buffers of 4 KB",
+        AtMost(0.5),
+    ),
+    by_itself(
+        "memory per further stream, of the later half of 19,000 to the first",
+        "push-growth",
+        "up to 19,000 streams",
+        "bend",
+        "tempest",
+        AtMost(1.1),
+    ),
 ];
 
 #[rustfmt::skip]

@@ -4,6 +4,7 @@ mod growth;
 mod instructions;
 mod overload;
 mod push;
+mod push_tls;
 mod python;
 mod reliable;
 mod requests;
@@ -35,5 +36,6 @@ pub(crate) fn all(size: Size, divide: usize) -> Vec<Table> {
         growth::of_channels(),
     ];
     tables.extend(push::tables(divide));
+    tables.extend(push_tls::tables(divide));
     tables
 }

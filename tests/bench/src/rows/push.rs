@@ -1,5 +1,5 @@
 //! Streams in great number: memory, opening, delivery, and readers that do not read. `./dev bench push` runs these
-//! tables, within four minutes.
+//! tables and those of TLS, within ten minutes.
 
 use crate::measure::{StalledWork, StreamWork, held, stalled, streams};
 use crate::peers::{nginx, tempest};
@@ -14,12 +14,7 @@ const NCHAN: &str = "nchan, 2 workers";
 
 /// All of them, with the numbers of streams divided by `divide`. What a case is called says what is really opened.
 pub(super) fn tables(divide: usize) -> Vec<Table> {
-    let parts = |counts: &[usize]| -> Vec<usize> {
-        let mut parts: Vec<_> = counts.iter().map(|count| (count / divide).max(1)).collect();
-        // A case is known by its name: two of the same would be one.
-        parts.dedup();
-        parts
-    };
+    let parts = |counts: &[usize]| parts(counts, divide);
     let most = parts(&[MOST])[0];
     vec![
         of_memory(&parts(&[1_000, 5_000, 10_000, MOST])),
@@ -30,12 +25,20 @@ pub(super) fn tables(divide: usize) -> Vec<Table> {
     ]
 }
 
+/// Numbers of streams, divided.
+pub(super) fn parts(counts: &[usize], divide: usize) -> Vec<usize> {
+    let mut parts: Vec<_> = counts.iter().map(|count| (count / divide).max(1)).collect();
+    // A case is known by its name: two of the same would be one.
+    parts.dedup();
+    parts
+}
+
 fn ours(name: &'static str, setup: tempest::Setup) -> Contender {
     Contender::new(name, move |place| tempest::start(place, setup))
 }
 
 /// `19,000 streams`.
-fn several(count: usize, what: &str) -> String {
+pub(super) fn several(count: usize, what: &str) -> String {
     format!("{} {what}{}", text(count as f64, 0), if count == 1 { "" } else { "s" })
 }
 
