@@ -1,7 +1,7 @@
 //! How a held stream of events begins, and what is sent to those who get none.
 
 use serde_json::json;
-use tempest_tests::{Item, Sse, World, wait_until};
+use tempest_tests::{Item, Sse, TestWorker, World, wait_until};
 
 use super::{asked, got, held, past_first_lines};
 
@@ -58,6 +58,36 @@ fn what_is_published_when_the_head_arrives_is_never_lost() {
         assert_eq!(world.redis.publish(&channel, "at once"), 1, "subscribed before head {n} was sent");
         assert_eq!(stream.data(), "at once");
     }
+    world.finish();
+}
+
+#[test]
+fn a_request_waits_for_a_worker_that_is_away_and_is_held_when_it_comes() {
+    let mut world = World::start();
+    let worker =
+        TestWorker::start(&world.redis, "tempest:web", |job| vec![job.answer(json!({"status": 200}), b"here")]);
+    assert_eq!(world.http().get("/").text(), "here");
+    drop(worker);
+    // The worker is redeployed, and its pages reconnect meanwhile.
+    let mut clients: Vec<_> = (0..3).map(|_| world.http()).collect();
+    for http in &mut clients {
+        http.request("GET", "/events", &["Accept: text/event-stream"], b"");
+    }
+    wait_until("all of them to wait in the queue", || world.redis.llen("tempest:web") == 3);
+    world.worker(|job| vec![job.answer(json!({"hold": {"channels": ["orders.42"]}}), b"")]);
+    let mut streams: Vec<_> = clients
+        .into_iter()
+        .map(|mut http| {
+            let head = http.read_head().expect("a head");
+            assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+            Sse::after(http, head)
+        })
+        .collect();
+    assert_eq!(world.redis.publish("orders.42", "paid"), 1);
+    for stream in &mut streams {
+        assert_eq!(stream.data(), "paid");
+    }
+    drop(streams);
     world.finish();
 }
 
