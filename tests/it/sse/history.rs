@@ -294,6 +294,26 @@ fn a_redis_that_forgot_is_told_from_one_that_had_nothing_new() {
 }
 
 #[test]
+fn a_hole_behind_what_is_still_in_memory_is_told_to_who_comes_back() {
+    let mut world = world();
+    let mut stream = world.front.subscribe("log.a");
+    let ids: Vec<_> = (0..8).map(|n| publish(&mut world.redis, "log.a", &n.to_string())).collect();
+    assert_gets(&mut stream, 0..8);
+    world.restart_redis();
+    assert_eq!(loss(&mut stream)["missed"], Json::Null);
+    // Among the newer ones that the front has in memory, so it is found there, with the hole behind it.
+    let mut back = Sse::resume(world.front.address(), "/sub/log.a", &ids[7]);
+    assert_eq!(back.head.header("tempest-resume"), Some("lost"));
+    assert_eq!(loss(&mut back)["missed"], Json::Null);
+    publish(&mut world.redis, "log.a", "8");
+    for stream in [&mut stream, &mut back] {
+        assert_gets(stream, [8]);
+    }
+    drop((stream, back));
+    world.finish();
+}
+
+#[test]
 fn a_resume_costs_what_was_missed_and_little_where_it_is_still_at_hand() {
     let mut world = world();
     let _reader = world.front.subscribe("log.a");
