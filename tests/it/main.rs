@@ -11,6 +11,7 @@ mod hostile;
 mod http2;
 mod limits;
 mod msgpack;
+mod mutants;
 mod observe;
 mod pages;
 mod proxies;

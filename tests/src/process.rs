@@ -270,6 +270,13 @@ pub fn kill(pid: u32, signal: Signal) {
     }
 }
 
+/// Sends a signal to all processes of the group that this one began; where there is none any more is no error.
+pub fn kill_group(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process_group(pid, signal);
+    }
+}
+
 /// True while a process with this id exists and is no zombie.
 pub fn alive(pid: u32) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };

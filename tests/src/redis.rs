@@ -164,4 +164,9 @@ impl Redis {
         ids.filter(|id| own.try_cmd(&["CLIENT", "KILL", "ID", &id[3..]]).is_ok_and(|reply| reply == Value::Int(1)))
             .count()
     }
+
+    /// Ends every connection that is subscribed to something; those of fronts have no name to know them by.
+    pub fn cut_subscriptions(&self) {
+        self.connect().cmd(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    }
 }

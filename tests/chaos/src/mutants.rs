@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use tempest_tests::{Folder, repository, target_folder};
+use tempest_tests::{Folder, copies_folder, copy_tree, done, repository, seed_builds, target_folder};
 
 use crate::progress;
 
@@ -81,11 +81,6 @@ pub(crate) fn run(only: Option<&str>, seed: Option<u64>) -> Result<bool, String>
     Ok(survivors.is_empty())
 }
 
-/// Where copies are built; kept, so that what no patch touches is built once.
-fn folder() -> PathBuf {
-    target_folder().join("mutants")
-}
-
 /// The profile that this program was built with; mutants get the same.
 fn profile() -> &'static str {
     let own = std::env::current_exe().expect("a program knows its path");
@@ -94,22 +89,22 @@ fn profile() -> &'static str {
 
 impl Mutant {
     fn survives(&self, seed: Option<u64>) -> Result<bool, String> {
-        let tree = folder().join("tree");
+        let tree = copies_folder().join("tree");
         copy_tree(&tree)?;
-        seed_builds()?;
+        seed_builds(profile())?;
         let mut patch = Command::new("git");
         // Outside of any repository the patch is applied to the folder it is called in.
         patch.args(["apply", "--whitespace=nowarn"]).arg(&self.patch).current_dir(&tree);
-        patch.env("GIT_CEILING_DIRECTORIES", folder());
+        patch.env("GIT_CEILING_DIRECTORIES", copies_folder());
         done(&mut patch, "the patch does not fit; make it anew")?;
         build(&tree)?;
         self.play(seed)
     }
 
     fn play(&self, seed: Option<u64>) -> Result<bool, String> {
-        let built = folder().join("target").join(profile());
+        let built = copies_folder().join("target").join(profile());
         let mut run = Command::new(built.join("chaos"));
-        run.args(&self.run).arg("--out").arg(folder().join("reports").join(&self.name));
+        run.args(&self.run).arg("--out").arg(copies_folder().join("reports").join(&self.name));
         if let Some(seed) = seed {
             run.args(["--seed", &seed.to_string()]);
         }
@@ -126,62 +121,14 @@ impl Mutant {
     }
 }
 
-/// Runs a command to its end; an error says what it was good for.
-fn done(command: &mut Command, otherwise: &str) -> Result<(), String> {
-    let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{otherwise}: {command:?}, {status}")) }
-}
-
 fn build(tree: &Path) -> Result<(), String> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "-p", "tempest", "-p", "tempest-chaos", "--bins", "--target-dir"]);
-    cargo.arg(folder().join("target")).current_dir(tree);
+    cargo.arg(copies_folder().join("target")).current_dir(tree);
     if profile() == "release" {
         cargo.arg("--release");
     }
     done(&mut cargo, "a mutant must be code that can be built")
-}
-
-/// Begins with what has been built for the tree itself: of that, a copy in another folder needs the dependencies.
-fn seed_builds() -> Result<(), String> {
-    let (from, to) = (target_folder().join(profile()), folder().join("target"));
-    if to.join(profile()).exists() {
-        return Ok(());
-    }
-    fs::create_dir_all(&to).map_err(|error| format!("{}: {error}", to.display()))?;
-    done(Command::new("cp").arg("-a").arg(from).arg(&to), "no room for another target folder")
-}
-
-/// Makes `tree` what the working tree is. A file that is the same already keeps its time, so that nothing is built for
-/// it; one that a mutant has changed is written anew.
-fn copy_tree(tree: &Path) -> Result<(), String> {
-    let mut git = Command::new("git");
-    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(repository());
-    let output = git.output().map_err(|error| format!("{git:?}: {error}"))?;
-    let names = String::from_utf8_lossy(&output.stdout).into_owned();
-    let names: Vec<&str> = names.split('\0').filter(|name| !name.is_empty()).collect();
-    if names.is_empty() {
-        return Err("the working tree is no git repository, so it is not known what belongs to it".into());
-    }
-    for name in names {
-        copy(&repository().join(name), &tree.join(name)).map_err(|error| format!("{name}: {error}"))?;
-    }
-    Ok(())
-}
-
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    // Deleted, and git does not know yet.
-    let Ok(bytes) = fs::read(from) else {
-        let _ = fs::remove_file(to);
-        return Ok(());
-    };
-    if fs::read(to).is_ok_and(|known| known == bytes) {
-        return Ok(());
-    }
-    if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(to, bytes)
 }
 
 #[cfg(test)]

@@ -62,6 +62,32 @@ fn what_is_published_when_the_head_arrives_is_never_lost() {
 }
 
 #[test]
+fn a_request_waits_for_a_worker_that_is_away_and_is_held_when_it_comes() {
+    let mut world = World::start();
+    // None has answered lately, whom any route would wait for: all of it is started anew, and the pages come back first.
+    let mut clients: Vec<_> = (0..3).map(|_| world.http()).collect();
+    for http in &mut clients {
+        http.request("GET", "/events", &["Accept: text/event-stream"], b"");
+    }
+    wait_until("all of them to wait in the queue", || world.redis.llen("tempest:web") == 3);
+    world.worker(|job| vec![job.answer(json!({"hold": {"channels": ["orders.42"]}}), b"")]);
+    let mut streams: Vec<_> = clients
+        .into_iter()
+        .map(|mut http| {
+            let head = http.read_head().expect("a head");
+            assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
+            Sse::after(http, head)
+        })
+        .collect();
+    assert_eq!(world.redis.publish("orders.42", "paid"), 1);
+    for stream in &mut streams {
+        assert_eq!(stream.data(), "paid");
+    }
+    drop(streams);
+    world.finish();
+}
+
+#[test]
 fn one_hold_takes_several_channels() {
     let mut world = World::start();
     let names: Vec<String> = (0..64).map(|n| format!("room-{n}")).collect();

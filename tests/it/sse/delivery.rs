@@ -87,14 +87,19 @@ fn a_reader_that_does_not_read_is_cut_and_counted_and_slows_nobody() {
 
 #[test]
 fn too_many_small_messages_count_against_a_reader_too() {
-    let mut world = World::builder().set("channels.buffer_messages = 8").start();
+    // Bytes that are never reached: only the number can cut it.
+    let mut world =
+        World::builder().set("channels.buffer_messages = 8").set("channels.buffer_bytes = \"64MiB\"").start();
     let slow = world.front.subscribe("news");
     let large = "x".repeat(900_000);
     // What fits into the sockets between is not waiting; so a few large ones fill them first.
-    wait_until("the reader to be cut", || {
+    for _ in 0..16 {
         world.redis.publish("news", &large);
-        world.count("tempest_stream_drops_total", &["slow"]) == 1
-    });
+    }
+    for n in 0..9 {
+        world.redis.publish("news", n.to_string());
+    }
+    wait_until("the reader to be cut", || world.count("tempest_stream_drops_total", &["slow"]) == 1);
     drop(slow);
     world.finish();
 }

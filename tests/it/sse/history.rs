@@ -136,6 +136,20 @@ fn what_is_not_kept_any_more_is_announced_with_its_number() {
 }
 
 #[test]
+fn what_is_too_old_is_not_sent_though_redis_has_it_still() {
+    let mut world = world();
+    // As a log looks in which nothing was published since: only a publication trims it.
+    world.redis.cmd(&["XADD", "tempest:log:log.a", "1000-1", "prev", "0-0", "data", "from 1970"]);
+    world.redis.cmd(&["XADD", "tempest:log:log.a", "*", "prev", "1000-1", "data", "0"]);
+    for since in ["earliest", "1970-01-01T00:00:00Z"] {
+        let mut stream = world.front.subscribe(&format!("log.a?since={since}"));
+        assert_gets(&mut stream, [0]);
+    }
+    world.redis.cmd(&["DEL", "tempest:log:log.a"]);
+    world.finish();
+}
+
+#[test]
 fn an_id_that_cannot_be_known_is_a_loss_of_unknown_size_and_never_an_error() {
     let mut world = world();
     let last = publish(&mut world.redis, "log.a", "0");
@@ -197,12 +211,30 @@ fn nothing_is_missed_while_the_subscription_is_cut() {
     let mut sent = 0;
     for _ in 0..20 {
         world.redis.cut_clients_named("tempest:");
+        world.redis.cut_subscriptions();
         for _ in 0..50 {
             publish(&mut world.redis, "log.a", &sent.to_string());
             sent += 1;
         }
     }
     assert_gets(&mut stream, 0..sent);
+    drop(stream);
+    world.finish();
+}
+
+#[test]
+fn what_was_published_while_the_subscription_was_away_comes_by_itself() {
+    let mut world = world();
+    let mut stream = world.front.subscribe("log.a");
+    publish(&mut world.redis, "log.a", "0");
+    assert_gets(&mut stream, [0]);
+    world.redis.cmd(&["ACL", "SETUSER", "default", "-subscribe"]);
+    world.redis.cut_subscriptions();
+    wait_until("nobody to be subscribed", || world.redis.subscribers("tempest:log:log.a") == 0);
+    publish(&mut world.redis, "log.a", "1");
+    world.redis.cmd(&["ACL", "SETUSER", "default", "+subscribe"]);
+    // Nothing is published behind it by which a gap would be seen.
+    assert_gets(&mut stream, [1]);
     drop(stream);
     world.finish();
 }
@@ -257,6 +289,26 @@ fn a_redis_that_forgot_is_told_from_one_that_had_nothing_new() {
     assert_gets(&mut stream, [1]);
     let mut back = Sse::resume(world.front.address(), "/sub/log.a", &last);
     assert_eq!(loss(&mut back)["missed"], Json::Null);
+    drop((stream, back));
+    world.finish();
+}
+
+#[test]
+fn a_hole_behind_what_is_still_in_memory_is_told_to_who_comes_back() {
+    let mut world = world();
+    let mut stream = world.front.subscribe("log.a");
+    let ids: Vec<_> = (0..8).map(|n| publish(&mut world.redis, "log.a", &n.to_string())).collect();
+    assert_gets(&mut stream, 0..8);
+    world.restart_redis();
+    assert_eq!(loss(&mut stream)["missed"], Json::Null);
+    // Among the newer ones that the front has in memory, so it is found there, with the hole behind it.
+    let mut back = Sse::resume(world.front.address(), "/sub/log.a", &ids[7]);
+    assert_eq!(back.head.header("tempest-resume"), Some("lost"));
+    assert_eq!(loss(&mut back)["missed"], Json::Null);
+    publish(&mut world.redis, "log.a", "8");
+    for stream in [&mut stream, &mut back] {
+        assert_gets(stream, [8]);
+    }
     drop((stream, back));
     world.finish();
 }
@@ -325,6 +377,7 @@ fn readers_that_come_back_again_and_again_get_all_once_and_in_order() {
         keep(&mut world.redis, "log.a", &n.to_string(), MESSAGES);
         if n % 200 == 100 {
             world.redis.cut_clients_named("tempest:");
+            world.redis.cut_subscriptions();
         }
     }
     for reader in readers {

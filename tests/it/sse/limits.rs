@@ -1,6 +1,7 @@
 //! Limits on streams at their edges, and a front that has no descriptors left.
 
-use tempest_tests::{Http, Response, Sse, World, wait_until};
+use serde_json::json;
+use tempest_tests::{Http, Response, Sse, World, in_seconds, token, wait_until};
 
 fn get(world: &World, target: &str, accept: &str) -> Response {
     let mut http = Http::connect(world.front.address());
@@ -38,6 +39,28 @@ fn an_address_has_so_many_streams_over_all_reactors() {
     held.push(subscribe_again(&world, "room-3"));
     assert_eq!(get(&world, "/sub/room-4", "text/event-stream").status, 429);
     drop(held);
+    world.finish();
+}
+
+#[test]
+fn a_user_has_so_many_streams_whichever_token_opens_them() {
+    const SECRET: &str = "the secret of a test, 32 bytes or more";
+    let key = format!("[[channels.key]]\nname = \"test\"\nalg = \"HS256\"\nsecret = \"{SECRET}\"");
+    let world = World::builder().set("channels.streams_per_user = 2").table(&key).start();
+    let target = |user: &str, room: u64, more: u64| {
+        let claims = json!({"sub": user, "exp": in_seconds(60 + more), "tempest": {"subscribe": ["*"]}});
+        format!("/sub/room-{room}?token={}", token(SECRET, &claims))
+    };
+    let held = [0, 1].map(|n| Sse::open(world.front.address(), &target("ann", n, n)));
+    let refused = get(&world, &target("ann", 2, 2), "text/event-stream");
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("10")));
+    assert!(refused.text().contains("for this user"), "{}", refused.text());
+    assert_eq!(world.count("tempest_requests_refused_total", &["reason=\"streams_per_user\""]), 1);
+    let other = Sse::open(world.front.address(), &target("bob", 0, 0));
+    let nobody = Sse::open(world.front.address(), "/sub/room-0");
+    drop((held, other, nobody));
+    wait_until("the streams to be closed", || world.gauge("tempest_streams_open") == 0);
+    drop(Sse::open(world.front.address(), &target("ann", 2, 2)));
     world.finish();
 }
 

@@ -5,6 +5,8 @@ use std::fs;
 use serde_json::Value;
 use tempest_tests::{Chunk, Sse, World, decode_base64, repository};
 
+use super::history::publish;
+
 fn vectors() -> Vec<Value> {
     let text = fs::read_to_string(repository().join("worker-sdk/vectors/events.json")).expect("the vectors are there");
     let all: Value = serde_json::from_str(&text).expect("JSON");
@@ -76,6 +78,28 @@ fn unsubscribe_ends_every_stream_of_a_controlled_channel_and_no_other() {
     }
     assert_eq!(other.data(), "$unsubscribe", "text like any other");
     drop((shows, other));
+    world.finish();
+}
+
+#[test]
+fn unsubscribe_ends_the_streams_of_a_channel_with_history_too() {
+    let rule = "[[channels.rule]]\npattern = \"show\"\ncontrol = true\nhistory = {}";
+    let mut world = World::builder().table(rule).start();
+    for kept in [true, false] {
+        let mut stream = world.front.subscribe("show");
+        if kept {
+            publish(&mut world.redis, "show", "[\"$unsubscribe\"]");
+        } else {
+            world.redis.publish("show", "[\"$unsubscribe\"]");
+        }
+        assert_eq!(stream.event().name, "end");
+        assert!(stream.until_end().iter().all(|item| *item == tempest_tests::Item::Retry(2_147_483_647)));
+    }
+    // It was for those who were there.
+    let mut late = world.front.subscribe("show?since=earliest");
+    publish(&mut world.redis, "show", "again");
+    assert_eq!(late.data(), "again");
+    drop(late);
     world.finish();
 }
 

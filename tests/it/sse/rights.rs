@@ -83,6 +83,24 @@ fn a_token_opens_what_it_names_from_header_cookie_and_query() {
 }
 
 #[test]
+fn a_token_opens_the_patterns_that_it_names_and_no_other() {
+    let mut world = with_secret().start();
+    let grants = json!({"subscribe": ["*"], "patterns": ["orders.*"]});
+    let token = token(SECRET, &json!({"exp": in_seconds(60), "tempest": grants}));
+    let bearer = format!("Authorization: Bearer {token}");
+    for pattern in ["*", "orders.?", "orders.**", "news"] {
+        let status = head(&world.front, &format!("/sub?pattern={pattern}"), &[&bearer]).status;
+        assert_eq!(status, 403, "{pattern}: a pattern is granted as it is written");
+    }
+    let mut stream = Sse::with(world.http(), "/sub?pattern=orders.*", &[&bearer]);
+    assert_eq!(stream.head.status, 200);
+    world.redis.publish("orders.7", "paid");
+    assert_eq!(stream.data(), "paid");
+    drop(stream);
+    world.finish();
+}
+
+#[test]
 fn a_refusal_says_why_and_nothing_else() {
     let world = with_secret().start();
     let none = head(&world.front, "/sub/orders.1", &[]);

@@ -55,9 +55,8 @@ async fn the_rules_of_the_fronts_decide_what_is_kept() {
     let handle = publisher.clone();
     let three = tokio::task::spawn_blocking(move || handle.send_blocking(&Publication::new("kept.a", "3")));
     let three = three.await.expect("no panic").expect("published");
-    let ids: Vec<String> = [two, three].into_iter().filter_map(|published| published.id).collect();
-    let payloads = [r#"["e","2"]"#, r#"["3"]"#].map(str::to_owned);
-    assert_eq!(kept(&mut front, "kept.a").await, ids.into_iter().zip(payloads).collect::<Vec<_>>());
+    let entry = |published: Published, payload: &str| (published.id.expect("it is kept"), payload.to_owned());
+    assert_eq!(kept(&mut front, "kept.a").await, [entry(two, r#"["e","2"]"#), entry(three, r#"["3"]"#)]);
     let live = publisher.send(&Publication::new("live", "x")).await;
     assert_eq!(live, Ok(Published { id: None, told: 0, repeated: false }));
     done(&mut front, worker).await;
