@@ -165,8 +165,10 @@ impl Redis {
             .count()
     }
 
-    /// Ends every connection that is subscribed to something; those of fronts have no name to know them by.
-    pub fn cut_subscriptions(&self) {
-        self.connect().cmd(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    /// Ends every connection that is subscribed to something; those of fronts have no name to know them by. Returns how many
+    /// there were.
+    #[track_caller]
+    pub fn cut_subscriptions(&self) -> usize {
+        self.connect().cmd(&["CLIENT", "KILL", "TYPE", "pubsub"]).int() as usize
     }
 }

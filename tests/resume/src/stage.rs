@@ -70,9 +70,9 @@ impl Stage {
                     sleep(chance.ms(0, 1500)).await;
                     self.redis.restart();
                 }
-                2 | 3 => {
-                    self.killed.2 += self.redis.cut_clients_named("tempest:") as u32;
-                }
+                2 => self.killed.2 += self.redis.cut_clients_named("tempest:") as u32,
+                // Those by which readers hear, and no others: what is published meanwhile they must get all the same.
+                3 => self.killed.2 += self.redis.cut_subscriptions() as u32,
                 _ => {
                     let nth = chance.below(FRONTS);
                     if let Some(mut front) = self.fronts[nth].take() {
