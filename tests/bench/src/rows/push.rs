@@ -111,22 +111,40 @@ fn of_opening(count: usize) -> Table {
     }
 }
 
+/// Messages that are always under way, and the more of them of a second row for many readers.
+const UNDER_WAY: u64 = 4;
+const MORE_UNDER_WAY: u64 = 16;
+/// From so many readers on there is a second row.
+const MANY: usize = 1_000;
+
 fn of_delivery(counts: &[usize]) -> Table {
-    let case = |count: usize| {
+    let case = |count: usize, under_way: u64| {
         // As many deliveries at each size as clock ticks need to tell them, within some two seconds.
         let per_second = (10_000.0 / count as f64).clamp(0.75, 500.0);
-        let work = StreamWork { count, backlog: (4, 800), rate: (per_second, (per_second * 1.5).max(2.0) as u64) };
-        Case::new(several(count, "reader"), move |server| streams(server, work))
+        let work = StreamWork {
+            count,
+            backlog: (under_way, 200 * under_way),
+            rate: (per_second, (per_second * 1.5).max(2.0) as u64),
+        };
+        let name = several(count, "reader");
+        let name = if under_way == UNDER_WAY { name } else { format!("{name}, {under_way} under way") };
+        Case::new(name, move |server| streams(server, work))
     };
     Table {
         name: "push-delivery",
         quick: false,
         title: "Delivery to few and to many",
-        about: "One channel, messages of 100 bytes. Backlog: four are always under way. Rate: one at a time, some 10,000 \
+        about: "One channel, messages of 100 bytes. Backlog: four are always under way, or sixteen. Rate: one at a time, some 10,000 \
                 deliveries a second in all (500 to one reader).",
         base: NCHAN,
-        contenders: vec![ours("tempest", tempest::FRONT), Contender::new(NCHAN, nginx::streams)],
-        cases: counts.iter().copied().map(case).collect(),
+        contenders: vec![
+            ours("tempest", tempest::FRONT),
+            ours("tempest, 2 reactors", tempest::Setup { reactors: 2, ..tempest::FRONT }),
+            Contender::new(NCHAN, nginx::streams),
+        ],
+        cases: (counts.iter().map(|count| case(*count, UNDER_WAY)))
+            .chain(counts.iter().filter(|count| **count >= MANY).map(|count| case(*count, MORE_UNDER_WAY)))
+            .collect(),
         metrics: vec![
             Metric::new("backlog_per_s", "deliveries/s, backlog", 0).chart("more is better"),
             Metric::new("backlog_cpu_us", "CPU µs/delivery, backlog", 2),
