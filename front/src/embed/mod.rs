@@ -56,7 +56,8 @@ pub struct NoSuchQueue(String);
 
 impl Front {
     /// Starts the reactors, each on a thread of its own, and waits a moment for their way to Redis: `redis.url`, or
-    /// `redis://127.0.0.1:6379`. What the configuration says of listeners, logs and workers is not looked at.
+    /// `redis://127.0.0.1:6379`. What the configuration says of listeners, workers and the log is not looked at; an access log is
+    /// written to standard output where `log.access` asks for one.
     ///
     /// Must be called within a tokio runtime.
     ///
