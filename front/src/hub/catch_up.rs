@@ -4,7 +4,6 @@
 //! runs over, the reader takes a new place at its end and reads on. It costs what was missed, never what is kept.
 
 use std::future::poll_fn;
-use std::io::IoSlice;
 use std::time::Duration;
 
 use tempest_protocol::{Payload, decode_payload};
@@ -118,7 +117,7 @@ impl<G> Stream<G> {
 
     async fn send(&mut self, mut bytes: &[u8]) -> Result<(), Ended> {
         while !bytes.is_empty() {
-            let some = poll_fn(|cx| self.wire().poll_write(cx, &[IoSlice::new(bytes)]));
+            let some = poll_fn(|cx| self.wire().poll_write(cx, bytes));
             let written = timeout(STALLED, some).await.map_err(|_| Ended::Slow)?.map_err(|_| Ended::Client)?;
             bytes = &bytes[written..];
             self.wrote(written);

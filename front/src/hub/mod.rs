@@ -53,8 +53,9 @@ pub use tap::{Cut, Tap};
 pub use wire::Wire;
 
 /// Readers woken in one go. Enough that walking costs little beside writing to them, few enough that a message which
-/// comes while thousands are served is not behind them all.
-const SLICE: usize = 128;
+/// comes while thousands are served is not behind them all: it passes several tasks of the reactor, each behind a slice.
+/// With 128 some 9 % of 10,000 readers were written to twice for each four messages, with 32 it is 5 %.
+const SLICE: usize = 32;
 /// How often quiet streams, and those whose time is over, are looked for: a walk over all readers. It was measured
 /// against a wheel of timers: at 19,000 streams the walk takes 0.2 ms when they share a channel and 0.8 ms when each has
 /// its own, less than a thousandth of the second between two. A wheel takes 0.04 ms, and costs every stream its place
@@ -87,6 +88,8 @@ pub struct Hub {
     /// Channels with readers that have yet to be woken.
     walked: RefCell<VecDeque<Rc<Channel>>>,
     to_walk: Notify,
+    /// Where what waits for a stream is joined, while it is written.
+    joined: RefCell<Vec<u8>>,
     /// Seconds since the start, as the sweep counts them.
     clock: Cell<u32>,
     draining: Cell<bool>,
@@ -132,6 +135,7 @@ impl Hub {
             taps: Taps::default(),
             walked: RefCell::default(),
             to_walk: Notify::new(),
+            joined: RefCell::default(),
             clock: Cell::new(0),
             draining: Cell::new(false),
         })

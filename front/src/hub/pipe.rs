@@ -4,7 +4,7 @@
 //! and between it and the body lie a few KiB at most. It must not know what the bytes are.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, IoSlice};
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -57,7 +57,7 @@ fn wake(waker: &RefCell<Option<Waker>>) {
 }
 
 impl PipeWriter {
-    pub(super) fn poll_write(&mut self, cx: &Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(&mut self, cx: &Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.0.left.get() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
@@ -66,10 +66,9 @@ impl PipeWriter {
             listen(&self.0.writer, cx);
             return Poll::Pending;
         }
-        let before = held.len();
-        slices.iter().for_each(|slice| held.extend_from_slice(slice));
+        held.extend_from_slice(bytes);
         wake(&self.0.reader);
-        Poll::Ready(Ok(held.len() - before))
+        Poll::Ready(Ok(bytes.len()))
     }
 
     pub(super) fn has_left(&self, cx: &Context<'_>) -> bool {
@@ -128,7 +127,7 @@ mod tests {
     use super::*;
 
     fn write(writer: &mut PipeWriter, bytes: &[u8]) -> Poll<Option<usize>> {
-        let written = writer.poll_write(&Context::from_waker(Waker::noop()), &[IoSlice::new(bytes)]);
+        let written = writer.poll_write(&Context::from_waker(Waker::noop()), bytes);
         written.map(|written| written.ok())
     }
 

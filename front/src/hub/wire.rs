@@ -2,7 +2,7 @@
 //!
 //! Everything here is polled and nothing waits, since a stream is one small future. It must not know what the bytes are.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -35,12 +35,12 @@ impl Wire {
     }
 
     /// Takes what it can; pending: nothing now, and the task is woken when it can.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Socket(Socket::Plain(base)) => poll_write(base, cx, slices),
+            Self::Socket(Socket::Plain(base)) => poll_write(base, cx, bytes),
             // It takes what it has room for, and keeps what the socket does not take.
-            Self::Socket(Socket::Tls(tls)) => Pin::new(tls).poll_write_vectored(cx, slices),
-            Self::Pipe(pipe) => pipe.poll_write(cx, slices),
+            Self::Socket(Socket::Tls(tls)) => Pin::new(tls).poll_write(cx, bytes),
+            Self::Pipe(pipe) => pipe.poll_write(cx, bytes),
         }
     }
 
@@ -88,13 +88,9 @@ impl Wire {
 }
 
 /// The same without TLS, by which one call is saved where the socket takes all.
-fn poll_write(base: &Base, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+fn poll_write(base: &Base, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
     loop {
-        let written = match slices {
-            [only] => base.try_write(only),
-            several => base.try_write_vectored(several),
-        };
-        match written {
+        match base.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             done => return Poll::Ready(done),
         }
