@@ -27,32 +27,38 @@ pub(super) fn start(publish: Publish, failed: impl FnOnce(String) + 'static) -> 
     sender
 }
 
-/// Waits for the replies, as the publishers by HTTP wait for each answer.
+/// Messages handed to Redis in one write, at most.
+const TOGETHER: usize = 64;
+
+/// Hands on together what waits, as a program with several messages to publish does, and waits for the replies before
+/// it takes more.
 async fn redis(
     socket: &Path,
     channels: &[String],
     mut messages: mpsc::UnboundedReceiver<String>,
 ) -> Result<(), String> {
     let mut stream = UnixStream::connect(socket).await.map_err(|error| error.to_string())?;
-    let mut replies = Vec::new();
-    while let Some(message) = messages.recv().await {
-        let length = message.len();
-        let commands = channels.iter().map(|channel| {
-            format!("*3\r\n$7\r\nPUBLISH\r\n${}\r\n{channel}\r\n${length}\r\n{message}\r\n", channel.len())
-        });
+    let (mut waiting, mut replies) = (Vec::new(), Vec::new());
+    while messages.recv_many(&mut waiting, TOGETHER).await > 0 {
+        let commands = waiting.iter().flat_map(|message| channels.iter().map(move |channel| publish(channel, message)));
         let commands: String = commands.collect();
         stream.write_all(commands.as_bytes()).await.map_err(|error| error.to_string())?;
         replies.clear();
-        while replies.iter().filter(|byte| **byte == b'\n').count() < channels.len() {
+        while replies.iter().filter(|byte| **byte == b'\n').count() < channels.len() * waiting.len() {
             if stream.read_buf(&mut replies).await.map_err(|error| error.to_string())? == 0 {
                 return Err("Redis closed the connection".into());
             }
         }
+        waiting.clear();
         if let Some(refused) = replies.split(|byte| *byte == b'\n').find(|line| line.first() == Some(&b'-')) {
             return Err(String::from_utf8_lossy(refused).into_owned());
         }
     }
     Ok(())
+}
+
+fn publish(channel: &str, message: &str) -> String {
+    format!("*3\r\n$7\r\nPUBLISH\r\n${}\r\n{channel}\r\n${}\r\n{message}\r\n", channel.len(), message.len())
 }
 
 async fn post(publish: &Publish, mut messages: mpsc::UnboundedReceiver<String>) -> Result<(), String> {

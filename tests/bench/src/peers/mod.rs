@@ -12,6 +12,7 @@
 //! - `POST /echo?n=XXXXXXXX` → 200, the request's body.
 
 pub(crate) mod centrifugo;
+pub(crate) mod fan_out;
 mod find;
 pub(crate) mod granian;
 pub(crate) mod gunicorn;
@@ -21,6 +22,7 @@ pub(crate) mod mongrel2;
 pub(crate) mod nginx;
 pub(crate) mod pushpin;
 mod ready;
+mod redis;
 pub(crate) mod tempest;
 mod tls;
 pub(crate) mod uvicorn;

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use tempest_tests::{Front, free_port, python_with_sdk, repository, tempest_binary};
+use tempest_tests::{Front, python_with_sdk, repository, tempest_binary};
 
-use super::{By, Missing, Place, Publish, Server, Speaks, Streams, own_server, tls};
+use super::{By, Missing, Place, Publish, Server, Speaks, Streams, own_server, redis, tls};
 
 /// How a front is run.
 #[derive(Clone, Copy, Debug)]
@@ -105,13 +105,7 @@ channels.streams = 19500
 
 /// Starts Redis, front and workers.
 pub(crate) fn start(place: &Place, setup: Setup) -> Result<Server, Missing> {
-    let socket = place.dir.join("redis.sock");
-    let port = free_port();
-    let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    command.args(["--maxclients", "1000", "--unixsocket"]).arg(&socket);
-    let redis = place.start("redis", command);
-    redis.log.wait_for("Ready to accept connections");
+    let (redis, port, socket) = redis::start(place);
     let url = if setup.unix { format!("unix://{}", socket.display()) } else { format!("redis://127.0.0.1:{port}") };
     let routes = routes(setup.queues);
     let Setup { reactors, settings, tables, .. } = setup;

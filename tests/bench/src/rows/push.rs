@@ -2,7 +2,7 @@
 //! tables and those of TLS, within ten minutes.
 
 use crate::measure::{StalledWork, StreamWork, held, stalled, streams};
-use crate::peers::{nginx, tempest};
+use crate::peers::{fan_out, nginx, tempest};
 use crate::plan::{Case, Contender, Metric, Table};
 use crate::report::text;
 
@@ -134,12 +134,15 @@ fn of_delivery(counts: &[usize]) -> Table {
         name: "push-delivery",
         quick: false,
         title: "Delivery to few and to many",
-        about: "One channel, messages of 100 bytes. Backlog: four are always under way, or sixteen. Rate: one at a time, some 10,000 \
-                deliveries a second in all (500 to one reader).",
-        base: NCHAN,
+        about: "One channel, messages of 100 bytes. Backlog: four are always under way, or sixteen; those that are due at the same \
+                time go to Redis in one write. Rate: one at a time, some 10,000 deliveries a second in all (500 to one reader). \
+                Tokio alone: a task and a place in a broadcast channel for each reader, what waits joined into one write, and \
+                nothing else that a front does.",
+        base: "tokio alone, 2 threads",
         contenders: vec![
             ours("tempest", tempest::FRONT),
             ours("tempest, 2 reactors", tempest::Setup { reactors: 2, ..tempest::FRONT }),
+            Contender::new("tokio alone, 2 threads", fan_out::two_threads),
             Contender::new(NCHAN, nginx::streams),
         ],
         cases: (counts.iter().map(|count| case(*count, UNDER_WAY)))

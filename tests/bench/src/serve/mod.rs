@@ -1,5 +1,6 @@
 //! What this program is when it is a contender's process and not the benchmark: `bench serve WHAT…`.
 
+mod fan_out;
 mod hyper;
 #[cfg(feature = "mongrel2")]
 mod mongrel2;
@@ -16,6 +17,17 @@ pub(crate) enum What {
         address: std::net::SocketAddr,
         /// Threads: 1 is a single-thread runtime, more a work-stealing one.
         threads: usize,
+    },
+    /// Streams with nothing but tokio.
+    FanOut {
+        /// Where to listen.
+        address: std::net::SocketAddr,
+        /// Threads of a work-stealing runtime.
+        threads: usize,
+        /// The socket of Redis.
+        socket: std::path::PathBuf,
+        /// The channel that everybody gets.
+        channel: String,
     },
     /// A worker of the Rust SDK, told where by `REDIS_URL` and `TEMPEST_QUEUE`.
     Worker {
@@ -36,6 +48,7 @@ pub(crate) enum What {
 pub(crate) fn run(what: What) {
     match what {
         What::Hyper { address, threads } => hyper::serve(address, threads),
+        What::FanOut { address, threads, socket, channel } => fan_out::serve(address, threads, socket, channel),
         What::Worker { concurrency } => worker::serve(concurrency),
         #[cfg(feature = "mongrel2")]
         What::Mongrel2 { requests, responses } => mongrel2::serve(&requests, &responses),
