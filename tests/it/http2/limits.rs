@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tempest_tests::h2::{
-    DATA, END_HEADERS, END_STREAM, Frame, GO_AWAY, H2, HEADERS, PING, RESET, SETTINGS, WINDOW_UPDATE, head, literals,
+    ACK, DATA, END_HEADERS, END_STREAM, Frame, GO_AWAY, H2, HEADERS, PING, RESET, SETTINGS, WINDOW_UPDATE, head,
+    literals,
 };
 use tempest_tests::{World, wait_until};
 
@@ -43,6 +44,33 @@ fn requests_beyond_the_limit_are_refused_and_may_be_asked_again() {
     world.ok(&job, "");
     assert_eq!(h2.response(7).0, 200);
     drop(h2);
+    world.finish();
+}
+
+#[test]
+fn after_its_last_request_a_connection_is_told_to_go_and_answers_all_of_them() {
+    let mut world = World::builder().set("limits.requests_per_connection = 3").start();
+    let mut h2 = H2::connect(world.front.address());
+    for stream in [1, 3] {
+        h2.request(stream, "GET", "/early");
+        let job = world.take();
+        world.ok(&job, "early");
+        // A GOAWAY on the way would be an answer of no stream, which this does not pass over.
+        assert_eq!(h2.response(stream), (200, "early".to_owned()));
+    }
+    h2.request(5, "GET", "/last");
+    let job = world.take();
+    assert_eq!(h2.next(GO_AWAY).reason(), NO_ERROR);
+    // By which the front knows that nothing else is on its way.
+    let ping = h2.next(PING);
+    h2.frame(PING, ACK, 0, &ping.payload);
+    world.ok(&job, "last");
+    assert_eq!(h2.response(5), (200, "last".to_owned()));
+    assert_eq!(h2.until_end(), Some(NO_ERROR));
+    let mut next = H2::connect(world.front.address());
+    next.request(1, "GET", "/sub/");
+    assert_eq!(next.response(1).0, 400, "the next connection begins anew");
+    drop((h2, next));
     world.finish();
 }
 

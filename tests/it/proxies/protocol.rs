@@ -1,8 +1,12 @@
 //! The PROXY protocol: who is behind a connection, and what is closed without a word.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use tempest_tests::{Http, World, WorldBuilder, free_port, wait_until};
+use serde_json::json;
+use tempest_tests::{Certificate, Folder, Http, Trust, World, WorldBuilder, free_port, wait_until};
 
 use super::{facts, job_of};
 
@@ -119,6 +123,58 @@ fn it_may_be_required_on_one_listener_only() {
     assert_eq!(job_of(&mut world, &mut http, &[])["peer"], "203.0.113.7:61000");
     let mut plain = Http::connect(([127, 0, 0, 1], open).into());
     assert_eq!(job_of(&mut world, &mut plain, &[])["peer"], plain.local_address().to_string());
+    world.finish();
+}
+
+/// Asks once over what is connected, and gives the body of the answer.
+fn ask(mut connection: impl Read + Write) -> String {
+    connection.write_all(b"GET /who HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").expect("it takes a request");
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).expect("it answers and says goodbye");
+    answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or(answer)
+}
+
+#[test]
+fn it_stands_before_the_greeting_of_tls_and_on_unix_sockets() {
+    let dir = Folder::new();
+    let certificate = Certificate::of(&["shop.test"]);
+    let (cert, key) = certificate.write(&dir, "shop");
+    let socket = dir.join("front.sock");
+    let (cert, key) = (cert.display(), key.display());
+    let mut world = World::builder()
+        .set(&format!("front.listen = [\"127.0.0.1:0\", \"unix:{}\"]", socket.display()))
+        .set("front.trusted_proxies = [\"127.0.0.1\", \"unix\"]")
+        .set("front.proxy_protocol = \"required\"")
+        .table(&format!(
+            "[[front.tls]]\nlisten = \"127.0.0.1:0\"\ncertificates = [{{ cert = \"{cert}\", key = \"{key}\" }}]"
+        ))
+        .start();
+    world.worker(|job| {
+        let words = ["scheme", "peer", "server"].map(|name| job.text(name).to_owned());
+        vec![job.answer(json!({"status": 200}), words.join(" ").as_bytes())]
+    });
+    let tls = |header: &[u8]| {
+        let mut tcp = TcpStream::connect(world.front.tls_address()).expect("it listens");
+        tcp.write_all(header).expect("it takes a header");
+        Trust::of(&[&certificate]).greet(tcp, "shop.test")
+    };
+    assert_eq!(ask(tls(V1).expect("a greeting")), "https 203.0.113.7:61000 192.0.2.1:443");
+    assert_eq!(ask(tls(&v2(0x21, b"")).expect("a greeting")), "https 203.0.113.8:61001 192.0.2.1:443");
+    // A greeting where the header belongs.
+    assert!(tls(b"").is_err());
+    let unix = |header: &[u8]| {
+        let mut unix = UnixStream::connect(&socket).expect("it listens");
+        unix.write_all(header).expect("it takes a header");
+        unix
+    };
+    assert_eq!(ask(unix(V1)), "http 203.0.113.7:61000 192.0.2.1:443");
+    assert_eq!(ask(unix(&v2(0x21, b""))), "http 203.0.113.8:61001 192.0.2.1:443");
+    // Without a header there is no word, whether the request is read before the end or not.
+    let mut said = Vec::new();
+    let mut silent = unix(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n");
+    let _ = silent.read_to_end(&mut said);
+    assert_eq!(said, b"");
+    wait_until("both to be counted", || ended(&world, "proxy_header") == 2);
     world.finish();
 }
 

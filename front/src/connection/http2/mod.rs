@@ -179,12 +179,18 @@ pub(super) async fn drive(
                 return Poll::Ready(None);
             }
             let most = limits.requests_per_connection;
-            let enough = most > 0 && peer.served.get() >= most;
-            if !leaving && (enough || life.phase() >= Phase::Draining) {
-                leaving = true;
-                connection.as_mut().graceful_shutdown();
+            let enough = || most > 0 && peer.served.get() >= most;
+            loop {
+                if !leaving && (enough() || life.phase() >= Phase::Draining) {
+                    leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                let polled = connection.as_mut().poll(cx);
+                // Its last request may have come just now, and the client is to know before it asks again.
+                if polled.is_ready() || leaving || !enough() {
+                    return polled.map(Some);
+                }
             }
-            connection.as_mut().poll(cx).map(Some)
         })
         .await
     };
