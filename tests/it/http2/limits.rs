@@ -55,7 +55,7 @@ fn after_its_last_request_a_connection_is_told_to_go_and_answers_all_of_them() {
         h2.request(stream, "GET", "/early");
         let job = world.take();
         world.ok(&job, "early");
-        // A GOAWAY on the way would be an answer of no stream, which this does not pass over.
+        // A GOAWAY as early as this would be laid aside here, and missed below.
         assert_eq!(h2.response(stream), (200, "early".to_owned()));
     }
     h2.request(5, "GET", "/last");
